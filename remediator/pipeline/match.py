@@ -1,0 +1,46 @@
+"""Match: from an alert to the remediations that it would start."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from datetime import datetime
+
+from remediator.domain.alerts import Alert
+from remediator.domain.promql import scoped
+from remediator.domain.remediations import Begun, Remediation, decide
+from remediator.domain.rules import Mode, Rule, Rung
+
+
+def remediation_id(rule: str, episode: str) -> str:
+    """The same for the same rule and episode, so that whoever asks twice names the same thing."""
+    return hashlib.sha256(f"{rule}\n{episode}".encode()).hexdigest()[:12]
+
+
+def draft(rule: Rule, alert: Alert, cap: Mode, now: datetime) -> Remediation:
+    """What this rule would start for this alert; its first command is pending."""
+    episode = alert.episode
+    begun = Remediation(
+        id=remediation_id(rule.name, episode),
+        rule=rule.name,
+        system=rule.system,
+        subject=rule.subject_for(alert.labels),
+        episode=episode,
+        fingerprint=alert.fingerprint,
+        labels=alert.labels,
+        annotations=alert.annotations,
+        starts_at=alert.starts_at,
+        created_at=now,
+        ladder=tuple(_scoped(rung, alert) for rung in rule.ladder),
+        cap=cap,
+        limits=rule.limits,
+        escalate_to=rule.escalate_to,
+    )
+    return decide(begun, Begun(), now).after
+
+
+def _scoped(rung: Rung, alert: Alert) -> Rung:
+    verify = rung.verify
+    if verify is None or not verify.scope:
+        return rung
+    return replace(rung, verify=replace(verify, expr=scoped(verify.expr, verify.scope, alert.labels)))

@@ -1,0 +1,121 @@
+"""The Alertmanager webhook payload, version 4, as it really comes: what is demanded, and nothing more."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import datetime
+from hashlib import blake2b
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from remediator.domain.alerts import Alert, Labels, Notification, Status, fingerprint
+from remediator.errors import BadPayload
+
+_NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+class AlertModel(BaseModel):
+    """One alert. `fingerprint` and `endsAt` are not asked for: senders leave them out or get them wrong."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    status: Literal["firing", "resolved"]
+    labels: dict[str, str] = Field(min_length=1)
+    annotations: dict[str, str] = {}
+    startsAt: AwareDatetime  # noqa: N815 - Alertmanager's name
+    generatorURL: str = ""  # noqa: N815
+
+
+class WebhookModel(BaseModel):
+    """One post. Unknown fields are tolerated: newer Alertmanagers add some."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    version: Literal["4"]
+    groupKey: _NonEmpty  # noqa: N815
+    receiver: _NonEmpty
+    status: Literal["firing", "resolved"]
+    alerts: list[AlertModel] = Field(min_length=1)
+    truncatedAlerts: int = Field(default=0, ge=0)  # noqa: N815
+    groupLabels: dict[str, str] = {}  # noqa: N815
+    notification_reason: str = ""
+
+
+def parse(body: bytes) -> WebhookModel:
+    """Read a body.
+
+    Raises:
+        BadPayload: with every fault, and where it stands.
+    """
+    try:
+        return WebhookModel.model_validate_json(body)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or 'body'}: {fault['msg']}"
+            for fault in error.errors(include_url=False, include_input=False)[:10]
+        )
+        raise BadPayload(f"not an Alertmanager webhook payload of version 4: {faults}") from error
+
+
+class Fingerprints:
+    """Fingerprints already computed, by a digest of the labels: the same alerts are sent again and again."""
+
+    def __init__(self, size: int = 32_768) -> None:
+        self._size = size
+        self._known: OrderedDict[bytes, str] = OrderedDict()
+
+    def of(self, labels: Labels) -> str:
+        """The fingerprint of a label set."""
+        text = "\xff".join([part for name in sorted(labels) for part in (name, labels[name])])
+        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        known = self._known.get(digest)
+        if known is None:
+            known = self._known[digest] = fingerprint(labels)
+            if len(self._known) > self._size:
+                self._known.popitem(last=False)
+        return known
+
+
+def to_notification(model: WebhookModel, fingerprints: Fingerprints) -> Notification:
+    """The domain's words for it. Each alert keeps its own status and labels; nothing common is trusted."""
+    alerts = tuple(
+        Alert(
+            labels=alert.labels,
+            starts_at=alert.startsAt,
+            status=Status.FIRING if alert.status == "firing" else Status.RESOLVED,
+            annotations=alert.annotations,
+            generator_url=alert.generatorURL,
+            fingerprint=fingerprints.of(alert.labels),
+        )
+        for alert in model.alerts
+    )
+    return Notification(
+        group_key=model.groupKey,
+        receiver=model.receiver,
+        alerts=alerts,
+        truncated=model.truncatedAlerts,
+        reason=model.notification_reason,
+        group_labels=model.groupLabels,
+    )
+
+
+def to_payload(alerts: tuple[Alert, ...], receiver: str, group_key: str, now: datetime) -> bytes:
+    """A body as Alertmanager would post it, for alerts that were fetched from its API instead."""
+    model = WebhookModel(
+        version="4",
+        groupKey=group_key,
+        receiver=receiver,
+        status="firing",
+        alerts=[
+            AlertModel(
+                status="firing" if alert.status is Status.FIRING else "resolved",
+                labels=dict(alert.labels),
+                annotations=dict(alert.annotations),
+                startsAt=alert.starts_at,
+                generatorURL=alert.generator_url,
+            )
+            for alert in alerts
+        ],
+    )
+    return model.model_dump_json().encode()
