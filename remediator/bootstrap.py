@@ -1,0 +1,248 @@
+"""The composition root: the only module that knows every adapter."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+from pydantic import SecretStr
+
+from remediator import __version__, telemetry
+from remediator.adapters import cassettes, registry
+#from remediator.adapters.anchors import AnchorFile
+from remediator.adapters.anchors import AnchorFile
+from remediator.adapters.clock import WallClock
+from remediator.adapters.console import ConsoleMessenger
+from remediator.adapters.ledger import SqlLedger
+from remediator.adapters.playbookfiles import load_playbooks
+from remediator.adapters.recorded import RecordedActions, RecordedWorld
+from remediator.adapters.rulebook import RuleBook
+from remediator.adapters.rulefiles import load_rules
+from remediator.adapters.slack import SlackMessenger
+from remediator.adapters.slack_client import SlackConfig
+from remediator.adapters.world import HttpWorld
+from remediator.assembly import Parts, assemble
+from remediator.domain.approvals import Person
+from remediator.pipeline.housekeeping import Housekeeping
+from remediator.pipeline.ports import Actions, Messenger, World
+from remediator.redaction import Redactor
+from remediator.settings import Settings
+from remediator.web.app import make_app
+from remediator.web.auth import Account, People
+from remediator.web.config import WebConfig
+
+log = structlog.get_logger()
+
+
+def load_book(settings: Settings) -> RuleBook:
+    """Rules and playbooks, checked against each other and against the installed actions.
+
+    Raises:
+        ConfigError: with everything that is wrong.
+    """
+    return read_book(settings.paths.rules, settings.paths.playbooks)
+
+
+def read_book(rules: Path, playbooks: Path) -> RuleBook:
+    """The same, from two folders."""
+    return load_rules(rules, load_playbooks(playbooks, registry.ParamsModels()), registry.ConnectionModels())
+
+
+def _secret(value: SecretStr | None) -> str:
+    return value.get_secret_value() if value else ""
+
+
+def people_of(settings: Settings) -> People:
+    """Who may sign in, approve and click, as configuration lists them."""
+    return People(
+        Account(Person(listed.name, frozenset(listed.groups)), _secret(listed.token), listed.slack)
+        for listed in settings.people
+    )
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, book: RuleBook, ledger_class: type[SqlLedger] = SqlLedger
+) -> AsyncIterator[tuple[Parts, str]]:
+    """The whole service, serving. Yields its parts and the address that it listens at."""
+    clock = WallClock()
+    async with AsyncExitStack() as stack:
+        anchors = AnchorFile(settings.journal.anchor_file) if settings.journal.anchor_file else None
+        ledger = ledger_class.open(settings.ledger.url, clock)
+        stack.push_async_callback(ledger.close)
+        cassette = cassettes.read(settings.recording).shifted(clock.now()) if settings.recording else None
+        world: World
+        if cassette:
+            world = RecordedWorld(cassette, clock)
+        else:
+            world = _http_world(settings)
+        stack.push_async_callback(world.close)
+
+        def bind(book: RuleBook) -> Actions:
+            connections = {name: system.connections for name, system in book.systems.items()}
+            return RecordedActions(cassette, connections) if cassette else registry.BoundActions(connections)
+
+        redact = Redactor(secrets_of(settings))
+        people = people_of(settings)
+        slack = _slack(settings, book, people, redact)
+        messenger: Messenger = slack or ConsoleMessenger(redact=redact)
+        stack.push_async_callback(messenger.close)
+        parts = assemble(
+            book,
+            mode=settings.mode,
+            ledger=ledger,
+            clock=clock,
+            world=world,
+            actions=bind(book),
+            messenger=messenger,
+            read_again=lambda: load_book(settings),
+            rebind=bind,
+        )
+        stack.push_async_callback(parts.advance.close)
+        telemetry.BUILD.labels(__version__, settings.mode.value).set(1)
+        recovered = await parts.advance.recover()
+        log.info("recovered", unfinished=recovered)
+        if slack is not None:
+            await slack.start(parts.service)
+        keeper = Housekeeping(ledger, parts.dispatch, clock, anchors.append if anchors else None)
+        for work in (parts.dispatch.run(parts.advance.run), parts.outbox.run(), keeper.run()):
+            stack.push_async_callback(_stop, asyncio.create_task(work))
+        stack.push_async_callback(_finish, parts)
+        interactions = slack if slack is not None and not settings.slack.app_token else None
+        app = make_app(parts.service, _web_config(settings, redact), people, interactions)
+        address = await _listen(app, settings, stack)
+        parts.service.be("")
+        telemetry.READY.set(1)
+        log.info(
+            "serving", address=address, mode=settings.mode.value, rules=len(book.table), version=__version__
+        )
+        if cassette:
+            parts.spawn(_feed(parts, cassette))
+        try:
+            yield parts, address
+        finally:
+            parts.service.be("stopping")
+            telemetry.READY.set(0)
+
+
+async def serve(
+    settings: Settings, book: RuleBook, ready: Callable[[Parts, str], None] | None = None
+) -> None:
+    """Serve until a signal says to stop. SIGHUP reads the rules again."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    async with running(settings, book, ledger_class) as (parts, address):
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, stopped.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: parts.spawn(_reload(parts)))
+        if ready is not None:
+            ready(parts, address)
+        await stopped.wait()
+
+
+async def _reload(parts: Parts) -> None:
+    for finding in await parts.service.reload():
+        log.error("not reloaded", finding=str(finding))
+
+
+async def _feed(parts: Parts, cassette: cassettes.Cassette) -> None:
+    """Play a recording's posts in, in the time that they took, as if Alertmanager had sent them."""
+    for delivery in cassette.deliveries:
+        wait = (delivery.at - parts.clock.now()).total_seconds()
+        if wait > 0:
+            await parts.clock.sleep(wait)
+        await parts.service.ingest(cassettes.body(delivery), f"recording {cassette.name}")
+
+
+def _http_world(settings: Settings) -> HttpWorld:
+    prometheus, alertmanager = settings.prometheus, settings.alertmanager
+    return HttpWorld(
+        prometheus.url,
+        alertmanager.url,
+        timeout_seconds=max(prometheus.timeout_seconds, alertmanager.timeout_seconds),
+        prometheus_token=prometheus.bearer_token.get_secret_value() if prometheus.bearer_token else None,
+        alertmanager_token=alertmanager.bearer_token.get_secret_value()
+        if alertmanager.bearer_token
+        else None,
+    )
+
+
+def _slack(settings: Settings, book: RuleBook, people: People, redact: Redactor) -> SlackMessenger | None:
+    slack = settings.slack
+    if slack.bot_token is None:
+        return None
+    contacts = {
+        name: contact.slack for system in book.systems.values() for name, contact in system.contacts.items() if contact.slack
+    }
+    return SlackMessenger(
+        SlackConfig(
+            bot_token=_secret(slack.bot_token),
+            channel=slack.channel,
+            signing_secret=_secret(slack.signing_secret),
+            app_token=_secret(slack.app_token),
+            people=people.by_slack,
+            contacts=contacts,
+            base_url=slack.base_url,
+            redact=redact,
+        )
+    )
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """Every secret value of the settings, to be hidden wherever it would show."""
+    found: list[str] = []
+
+    def walk(value: object) -> None:
+        if hasattr(value, "get_secret_value"):
+            found.append(value.get_secret_value())
+        elif isinstance(value, dict):
+            for inner in value.values():
+                walk(inner)
+        elif isinstance(value, (tuple, list)):
+            for inner in value:
+                walk(inner)
+        elif hasattr(value, "__pydantic_fields__"):
+            for name in value.__pydantic_fields__:
+                walk(getattr(value, name))
+
+    walk(settings)
+    return found
+
+
+def _web_config(settings: Settings, redact: Redactor) -> WebConfig:
+    webhook = settings.server.webhook
+    return WebConfig(
+        mode=settings.mode,
+        webhook_tokens=(_secret(webhook.bearer_token),) if webhook.bearer_token else (),
+        webhook_users={name: hash_.get_secret_value() for name, hash_ in webhook.basic_users.items()},
+        allow_unauthenticated=settings.server.allow_unauthenticated,
+        body_limit=settings.server.body_limit_bytes,
+        redact=redact,
+    )
+
+
+async def _listen(app: web.Application, settings: Settings, stack: AsyncExitStack) -> str:
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, settings.server.host, settings.server.port, backlog=1024)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    return f"http://{host}:{port}"
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def _finish(parts: Parts) -> None:
+    for task in list(parts.tasks):
+        await _stop(task)

@@ -1,0 +1,109 @@
+"""The outermost layer of every request: a request id in the logs, its time, its errors, and safe headers."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from remediator import telemetry
+from remediator.errors import LedgerUnavailable, StaleWrite
+from remediator.web.config import WebConfig
+from remediator.web.problems import STANDARD, Problem
+
+log = structlog.get_logger()
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_MACHINES = ("/api/", "/-/", "/slack/", "/metrics")
+"""Paths whose errors are JSON; everything else is a page."""
+
+HEADERS = {
+    "Server": "remediator",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # same-origin, not no-referrer: with that, browsers send forms with `Origin: null`.
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    ),
+}
+"""On every answer. There is no CORS header at all: no other site may read anything."""
+
+
+def outermost(config: WebConfig, page: Callable[[web.Request, Problem], web.Response]) -> Middleware:
+    """Make the one middleware. `page` renders a problem for a person."""
+    headers = dict(HEADERS)
+    if config.public_url.startswith("https://"):
+        headers["Strict-Transport-Security"] = "max-age=31536000"
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        begun = time.perf_counter()
+        given = request.headers.get("X-Request-ID", "")
+        id_ = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        with structlog.contextvars.bound_contextvars(request_id=id_):
+            try:
+                response = await handler(request)
+            except web.HTTPException as error:
+                response = _answer(request, _from_server(error), config, page)
+            except (Problem, LedgerUnavailable, StaleWrite) as error:
+                response = _answer(request, _known(error, config), config, page)
+            except Exception:
+                # The last place: a defect of ours is logged, and the asker sees no traceback.
+                log.exception("a request failed", path=request.path)
+                mend = f"look for request_id {id_} in the logs"
+                response = _answer(
+                    request, Problem(500, "something is wrong on our side", mend), config, page
+                )
+        response.headers.update(headers)
+        response.headers["X-Request-ID"] = id_
+        telemetry.HTTP.labels(_route(request)).observe(time.perf_counter() - begun)
+        return response
+
+    return middleware
+
+
+def _known(error: Problem | LedgerUnavailable | StaleWrite, config: WebConfig) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, StaleWrite):
+        return Problem(409, "it was changed by somebody else meanwhile", "look at it again, then decide")
+    log.error("the ledger could not be written", error=str(error))
+    wait = {"Retry-After": str(config.retry_after)}
+    return Problem(503, "the ledger cannot be written now", "nothing was changed; try again", headers=wait)
+
+
+def _from_server(error: web.HTTPException) -> Problem:
+    phrase = HTTPStatus(error.status).phrase.lower()
+    told, mend = STANDARD.get(error.status, (phrase, ""))
+    kept = {name: error.headers[name] for name in ("Allow", "Location") if name in error.headers}
+    return Problem(error.status, told, mend, headers=kept)
+
+
+def _answer(
+    request: web.Request,
+    problem: Problem,
+    config: WebConfig,
+    page: Callable[[web.Request, Problem], web.Response],
+) -> web.Response:
+    if request.path.startswith(_MACHINES):
+        response = web.json_response(config.redact.leaves(problem.body), status=problem.status)
+    else:
+        response = page(request, problem)
+    response.headers.update(problem.headers)
+    return response
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "none"
