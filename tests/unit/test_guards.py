@@ -1,0 +1,140 @@
+"""Every guard, case by case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from remediator.domain.guards import (
+    GUARDS,
+    RECHECK,
+    Allow,
+    Deny,
+    Facts,
+    Limits,
+    Verdict,
+    World,
+    claim,
+    concurrency,
+    cooldown,
+    denials,
+    firing,
+    freshness,
+    gates,
+    inhibition,
+    judge,
+    kill_switch,
+    pause,
+    rate_limit,
+    resolved,
+    silence,
+)
+from remediator.testing import NOON as NOW
+
+MINUTE = timedelta(minutes=1)
+CALM = Facts(now=NOW, subject="redis-1", received_at=NOW, world=World(True, (), ()))
+
+
+def resting(until: object) -> Deny:
+    """The verdict of a cooldown that is not over."""
+    return Deny("cooldown", "redis-1 is still resting", until=until)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("last_finished_at", "expected"),
+    [
+        pytest.param(None, Allow("cooldown"), id="never-remediated"),
+        pytest.param(NOW - 10 * MINUTE, Allow("cooldown"), id="rested-to-the-second"),
+        pytest.param(NOW - 9 * MINUTE, resting(NOW + MINUTE), id="a-minute-early"),
+        pytest.param(NOW + MINUTE, resting(NOW + 11 * MINUTE), id="clock-ran-back"),
+    ],
+)
+def test_cooldown(last_finished_at: object, expected: Verdict) -> None:
+    """A subject rests for the whole cooldown, and not a second longer."""
+    facts = replace(CALM, last_finished_at=last_finished_at)
+
+    assert expected == cooldown(facts, Limits(cooldown=10 * MINUTE))
+
+
+@pytest.mark.parametrize(
+    ("minutes_ago", "expected"),
+    [
+        pytest.param((), None, id="none"),
+        pytest.param((5,), None, id="one-below"),
+        pytest.param((5, 50), NOW + 10 * MINUTE, id="full-until-the-older-leaves"),
+        pytest.param((5, 60), None, id="the-older-just-left"),
+        pytest.param((1, 5, 50), NOW + 55 * MINUTE, id="over-full-waits-for-the-second"),
+    ],
+)
+def test_rate_limit(minutes_ago: tuple[int, ...], expected: object) -> None:
+    """At most two runs in any hour, and the verdict says when there is room again."""
+    facts = replace(CALM, runs=tuple(NOW - ago * MINUTE for ago in minutes_ago))
+
+    verdict = rate_limit(facts, Limits(rate=2, rate_window=60 * MINUTE))
+
+    assert expected == (verdict.until if isinstance(verdict, Deny) else None)
+
+
+@pytest.mark.parametrize(
+    ("guard", "facts", "expected"),
+    [
+        pytest.param(kill_switch, {}, "allow", id="kill-off"),
+        pytest.param(
+            kill_switch, {"killed": "x", "begun": True}, "final quiet", id="kill-stops-what-has-begun"
+        ),
+        pytest.param(pause, {}, "allow", id="pause-off"),
+        pytest.param(pause, {"paused": "x"}, "held quiet", id="pause-holds"),
+        pytest.param(pause, {"paused": "x", "begun": True}, "allow", id="pause-lets-what-has-begun-go-on"),
+        pytest.param(resolved, {}, "allow", id="open"),
+        pytest.param(resolved, {"resolved": True}, "final quiet", id="resolved"),
+        pytest.param(firing, {}, "allow", id="fires"),
+        pytest.param(firing, {"world": World(False, (), ())}, "held quiet", id="does-not-fire"),
+        pytest.param(firing, {"world": World(None, (), ())}, "held loud", id="prometheus-silent-is-no-yes"),
+        pytest.param(silence, {}, "allow", id="not-silenced"),
+        pytest.param(silence, {"world": World(True, ("s1",), ())}, "held quiet", id="silenced"),
+        pytest.param(
+            silence, {"world": World(True, None, None)}, "held loud", id="alertmanager-silent-is-no-yes"
+        ),
+        pytest.param(inhibition, {}, "allow", id="not-inhibited"),
+        pytest.param(inhibition, {"world": World(True, (), ("a",))}, "held quiet", id="inhibited"),
+        pytest.param(inhibition, {"world": World(True, None, None)}, "held loud", id="inhibition-unknown"),
+        pytest.param(freshness, {"received_at": NOW - 300 * MINUTE}, "allow", id="old-to-the-second"),
+        pytest.param(freshness, {"received_at": NOW - 301 * MINUTE}, "final loud", id="stale"),
+        pytest.param(gates, {}, "allow", id="gates-met"),
+        pytest.param(gates, {"gates_open": ("g",)}, "held loud", id="a-gate-is-open"),
+        pytest.param(concurrency, {}, "allow", id="alone"),
+        pytest.param(concurrency, {"active": 1}, "held loud", id="another-is-active"),
+        pytest.param(claim, {}, "allow", id="unclaimed"),
+        pytest.param(claim, {"claimed_by": "r2"}, "held loud", id="claimed"),
+    ],
+)
+def test_guard(guard: object, facts: dict[str, object], expected: str) -> None:
+    """Each guard allows, holds (and says until when) or denies for good; wishes are quiet, doubts are loud."""
+    verdict = guard(replace(CALM, **facts), Limits())  # type: ignore[operator]
+
+    told = "allow"
+    if isinstance(verdict, Deny):
+        told = (
+            f"{'held' if verdict.until == NOW + RECHECK else 'final'} {'quiet' if verdict.quiet else 'loud'}"
+        )
+    assert expected == told
+
+
+def test_every_guard_is_asked() -> None:
+    """One denial hides no other: the journal shows all the reasons."""
+    verdicts = judge(replace(CALM, killed="x", paused="y", resolved=True), Limits())
+
+    assert len(GUARDS) == len(verdicts)
+    assert [deny.guard for deny in denials(verdicts)] == ["kill_switch", "pause", "resolved"]
+
+
+def test_a_calm_world_passes() -> None:
+    """With nothing against it, every guard allows."""
+    assert denials(judge(CALM, Limits())) == ()
+
+
+def test_each_guard_names_itself() -> None:
+    """A verdict carries its guard's name, so that metrics and journal agree."""
+    assert [guard.__name__ for guard in GUARDS] == [verdict.guard for verdict in judge(CALM, Limits())]
