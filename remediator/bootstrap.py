@@ -5,53 +5,54 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from remediator import __version__, telemetry
-from remediator.adapters import cassettes, registry
-#from remediator.adapters.anchors import AnchorFile
+from remediator.adapters import registry
 from remediator.adapters.anchors import AnchorFile
 from remediator.adapters.clock import WallClock
-from remediator.adapters.console import ConsoleMessenger
 from remediator.adapters.ledger import SqlLedger
-from remediator.adapters.playbookfiles import load_playbooks
-from remediator.adapters.recorded import RecordedActions, RecordedWorld
 from remediator.adapters.rulebook import RuleBook
-from remediator.adapters.rulefiles import load_rules
-from remediator.adapters.slack import SlackMessenger
-from remediator.adapters.slack_client import SlackConfig
+from remediator.adapters.rulefiles import load_rulebook
 from remediator.adapters.world import HttpWorld
 from remediator.assembly import Parts, assemble
 from remediator.domain.approvals import Person
 from remediator.pipeline.housekeeping import Housekeeping
-from remediator.pipeline.ports import Actions, Messenger, World
+from remediator.pipeline.ports import Actions, Clock, Messenger, World
 from remediator.redaction import Redactor
 from remediator.settings import Settings
 from remediator.web.app import make_app
 from remediator.web.auth import Account, People
 from remediator.web.config import WebConfig
 
+if TYPE_CHECKING:
+    from remediator.adapters.slack import SlackMessenger
+
 log = structlog.get_logger()
 
 
 def load_book(settings: Settings) -> RuleBook:
-    """Rules and playbooks, checked against each other and against the installed actions.
+    """Rules and playbooks, checked against each other, the people, and the installed actions.
 
     Raises:
         ConfigError: with everything that is wrong.
     """
-    return read_book(settings.paths.rules, settings.paths.playbooks)
-
-
-def read_book(rules: Path, playbooks: Path) -> RuleBook:
-    """The same, from two folders."""
-    return load_rules(rules, load_playbooks(playbooks, registry.ParamsModels()), registry.ConnectionModels())
+    approvers = {name for person in settings.people for name in (person.name, *person.groups)}
+    return load_rulebook(
+        settings.paths.rules,
+        settings.paths.playbooks,
+        registry.ParamsModels(),
+        registry.ConnectionModels(),
+        approvers or None,
+    )
 
 
 def _secret(value: SecretStr | None) -> str:
@@ -76,33 +77,23 @@ async def running(
         anchors = AnchorFile(settings.journal.anchor_file) if settings.journal.anchor_file else None
         ledger = ledger_class.open(settings.ledger.url, clock)
         stack.push_async_callback(ledger.close)
-        cassette = cassettes.read(settings.recording).shifted(clock.now()) if settings.recording else None
-        world: World
-        if cassette:
-            world = RecordedWorld(cassette, clock)
-        else:
-            world = _http_world(settings)
-        stack.push_async_callback(world.close)
-
-        def bind(book: RuleBook) -> Actions:
-            connections = {name: system.connections for name, system in book.systems.items()}
-            return RecordedActions(cassette, connections) if cassette else registry.BoundActions(connections)
-
+        outside = _recorded(settings.recording, clock) if settings.recording else _real(settings)
+        stack.push_async_callback(outside.world.close)
         redact = Redactor(secrets_of(settings))
         people = people_of(settings)
         slack = _slack(settings, book, people, redact)
-        messenger: Messenger = slack or ConsoleMessenger(redact=redact)
+        messenger: Messenger = slack or _console(redact)
         stack.push_async_callback(messenger.close)
         parts = assemble(
             book,
             mode=settings.mode,
             ledger=ledger,
             clock=clock,
-            world=world,
-            actions=bind(book),
+            world=outside.world,
+            actions=outside.bind(book),
             messenger=messenger,
             read_again=lambda: load_book(settings),
-            rebind=bind,
+            rebind=outside.bind,
         )
         stack.push_async_callback(parts.advance.close)
         telemetry.BUILD.labels(__version__, settings.mode.value).set(1)
@@ -122,8 +113,8 @@ async def running(
         log.info(
             "serving", address=address, mode=settings.mode.value, rules=len(book.table), version=__version__
         )
-        if cassette:
-            parts.spawn(_feed(parts, cassette))
+        if outside.feed is not None:
+            parts.spawn(outside.feed(parts))
         try:
             yield parts, address
         finally:
@@ -132,7 +123,10 @@ async def running(
 
 
 async def serve(
-    settings: Settings, book: RuleBook, ready: Callable[[Parts, str], None] | None = None
+    settings: Settings,
+    book: RuleBook,
+    ready: Callable[[Parts, str], None] | None = None,
+    ledger_class: type[SqlLedger] = SqlLedger,
 ) -> None:
     """Serve until a signal says to stop. SIGHUP reads the rules again."""
     stopped = asyncio.Event()
@@ -151,34 +145,70 @@ async def _reload(parts: Parts) -> None:
         log.error("not reloaded", finding=str(finding))
 
 
-async def _feed(parts: Parts, cassette: cassettes.Cassette) -> None:
-    """Play a recording's posts in, in the time that they took, as if Alertmanager had sent them."""
-    for delivery in cassette.deliveries:
-        wait = (delivery.at - parts.clock.now()).total_seconds()
-        if wait > 0:
-            await parts.clock.sleep(wait)
-        await parts.service.ingest(cassettes.body(delivery), f"recording {cassette.name}")
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the pipeline acts on and asks: the real one, or a recording's, which also feeds its posts in."""
+
+    world: World
+    bind: Callable[[RuleBook], Actions]
+    feed: Callable[[Parts], Awaitable[None]] | None = None
 
 
-def _http_world(settings: Settings) -> HttpWorld:
+def _real(settings: Settings) -> Outside:
     prometheus, alertmanager = settings.prometheus, settings.alertmanager
-    return HttpWorld(
+    world = HttpWorld(
         prometheus.url,
         alertmanager.url,
         timeout_seconds=max(prometheus.timeout_seconds, alertmanager.timeout_seconds),
-        prometheus_token=prometheus.bearer_token.get_secret_value() if prometheus.bearer_token else None,
-        alertmanager_token=alertmanager.bearer_token.get_secret_value()
-        if alertmanager.bearer_token
-        else None,
+        prometheus_token=_secret(prometheus.bearer_token),
+        alertmanager_token=_secret(alertmanager.bearer_token),
     )
+    return Outside(world, lambda book: registry.BoundActions(_connections(book)))
+
+
+# What only some need is imported where it is needed: starting is quick, and what is not used takes no memory.
+
+
+def _recorded(path: Path, clock: Clock) -> Outside:
+    from remediator.adapters import cassettes
+    from remediator.adapters.recorded import RecordedActions, RecordedWorld
+
+    cassette = cassettes.read(path).shifted(clock.now())
+
+    async def feed(parts: Parts) -> None:
+        """Play the posts in, in the time that they took, as if Alertmanager had sent them."""
+        for delivery in cassette.deliveries:
+            wait = (delivery.at - clock.now()).total_seconds()
+            if wait > 0:
+                await clock.sleep(wait)
+            await parts.service.ingest(cassettes.body(delivery), f"recording {cassette.name}")
+
+    world = RecordedWorld(cassette, clock)
+    return Outside(world, lambda book: RecordedActions(cassette, _connections(book)), feed)
+
+
+def _connections(book: RuleBook) -> dict[str, Mapping[str, BaseModel]]:
+    return {name: system.connections for name, system in book.systems.items()}
+
+
+def _console(redact: Redactor) -> Messenger:
+    from remediator.adapters.console import ConsoleMessenger
+
+    return ConsoleMessenger(redact=redact)
 
 
 def _slack(settings: Settings, book: RuleBook, people: People, redact: Redactor) -> SlackMessenger | None:
     slack = settings.slack
     if slack.bot_token is None:
         return None
+    from remediator.adapters.slack import SlackMessenger
+    from remediator.adapters.slack_client import SlackConfig
+
     contacts = {
-        name: contact.slack for system in book.systems.values() for name, contact in system.contacts.items() if contact.slack
+        name: contact.slack
+        for system in book.systems.values()
+        for name, contact in system.contacts.items()
+        if contact.slack
     }
     return SlackMessenger(
         SlackConfig(

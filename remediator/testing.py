@@ -209,7 +209,7 @@ class FakeActions:
     action: FakeAction = field(default_factory=FakeAction)
     by_kind: Mapping[str, FakeAction] = field(default_factory=dict)
 
-    def get(self, kind: str, system: str, connection: str) -> FakeAction:
+    def get(self, kind: str, system: str, connection: str) -> Any:
         """The one for this kind."""
         return self.by_kind.get(kind, self.action)
 

@@ -290,12 +290,15 @@ def _read_secret(
     if text is None:
         return
     if any(member is SecretStr for member in _members(schema)):
-        read[name] = text.removesuffix("\n").removesuffix("\r")
-        if not read[name]:
+        secret = text.removesuffix("\n").removesuffix("\r")
+        if secret:
+            read[name] = secret
+        else:
             told.append(Fault(at, f"the file {path} is empty"))
         return
     # Names with their secrets, as `htpasswd -B` writes them: one `name:hash` a line.
     pairs = [line.partition(":") for line in text.splitlines() if line and not line.startswith("#")]
-    if any(not user or not hash_ for user, _, hash_ in pairs):
+    if all(user and hash_ for user, _, hash_ in pairs):
+        read[name] = {user: hash_ for user, _, hash_ in pairs}
+    else:
         told.append(Fault(at, f"a line of the file {path} is not like name:hash"))
-    read[name] = {user: hash_ for user, _, hash_ in pairs}

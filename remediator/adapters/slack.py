@@ -19,7 +19,7 @@ import structlog
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from remediator.adapters.slack_blocks import Content, Look, card, escalation, texts
+from remediator.adapters.slack_blocks import Content, Look, card, channels, escalation, texts
 from remediator.adapters.slack_client import TIMEOUT, SlackConfig, error_code, retry_after, web_client
 from remediator.adapters.slack_inbound import SlackInbound
 from remediator.adapters.slack_socket import SlackSocket
@@ -31,6 +31,10 @@ log = structlog.get_logger()
 
 GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed", "channel_not_found"})
 """Answers to an update that mean: the card is not there any more, post another."""
+NO_ENTRY = frozenset({"channel_not_found", "not_in_channel", "is_archived", "restricted_action"})
+"""Answers that mean that a channel is not ours to post in."""
+REMEMBERED = 1000
+"""Unfinished escalations remembered at most."""
 REFUSED_BLOCKS = frozenset({"invalid_blocks", "invalid_blocks_format", "msg_too_long", "msg_blocks_too_long"})
 """Answers that mean that Slack dislikes our blocks; then people are told in plain text."""
 
@@ -44,8 +48,8 @@ class SlackMessenger:
         self._session: aiohttp.ClientSession | None = None
         self._client: AsyncWebClient | None = None
         self._not_before = 0.0
-        # A card whose reply could not be posted: the next try must not post a second card.
-        self._cards: OrderedDict[str, str] = OrderedDict()
+        # What of an escalation was posted already, by the message's id, in case the rest has to be tried again.
+        self._done: OrderedDict[int, dict[str, str]] = OrderedDict()
         self.inbound: SlackInbound | None = None
         self.socket: SlackSocket | None = None
         self._listening: asyncio.Task[None] | None = None
@@ -106,16 +110,40 @@ class SlackMessenger:
         )
 
     async def _escalate(self, outgoing: Outgoing) -> str:
+        """Reply to the card, and post to the channels among the contacts; what an earlier try did is not done again."""
         id_ = outgoing.remediation.id
-        ref = outgoing.ref or self._cards.get(id_) or await self._show(outgoing, "")
-        self._cards[id_] = ref
-        while len(self._cards) > 1000:
-            self._cards.popitem(last=False)
+        done = self._done.setdefault(outgoing.id, {})
+        while len(self._done) > REMEMBERED:
+            self._done.popitem(last=False)
+        ref = outgoing.ref or done.get("card") or await self._show(outgoing, "")
+        done["card"] = ref
         channel, _, ts = ref.partition(":")
-        content = escalation(outgoing.remediation, outgoing.message.data, self._look)
-        await self._call("chat.postMessage", content, channel=channel, thread_ts=ts, reply_broadcast=True)
-        self._cards.pop(id_, None)
+        data = outgoing.message.data
+        content = escalation(outgoing.remediation, data, self._look)
+        if "reply" not in done:
+            done["reply"] = await self._call(
+                "chat.postMessage", content, channel=channel, thread_ts=ts, reply_broadcast=True
+            )
+        for place in channels(data.get("to") or outgoing.remediation.escalate_to, self._config.contacts):
+            if place not in done:
+                done[place] = await self._also(place, content, id_)
+        self._done.pop(outgoing.id, None)
         return ref
+
+    async def _also(self, place: str, content: Content, id_: str) -> str:
+        try:
+            return await self._call("chat.postMessage", content, channel=place)
+        except SlackApiError as error:
+            if error_code(error) not in NO_ENTRY:
+                raise
+            # The reply below the card was posted, so people know; trying again would not open the channel.
+            log.warning(
+                "an escalation could not be posted there",
+                channel=place,
+                why=error_code(error),
+                remediation=id_,
+            )
+            return ""
 
     async def _call(self, method: str, content: Content, **where: Any) -> str:
         body = {"text": content.text, "blocks": list(content.blocks), "parse": "none", "link_names": False}

@@ -51,7 +51,7 @@ SIGNS: Mapping[Phase, tuple[str, str]] = {
 @dataclass(frozen=True, slots=True)
 class Look:
     """How messages are made: `page` is the address of our pages (empty: no links), `redact` the last look at a
-    text, `contacts` a Slack mention (`U...`, `W...`, `S...`) for each name that rules escalate to.
+    text, `contacts` the Slack id of each name that rules escalate to: a user, a user group, or a channel.
     """
 
     redact: Redact
@@ -137,6 +137,12 @@ def mention(name: str, contacts: Mapping[str, str]) -> str:
     if re.fullmatch(r"S[A-Z0-9]+", slack):
         return f"<!subteam^{slack}>"
     return code(name)
+
+
+def channels(names: Iterable[str], contacts: Mapping[str, str]) -> tuple[str, ...]:
+    """The channels among contacts, each once: an escalation is posted there too."""
+    places = (contacts.get(name, "") for name in names)
+    return tuple(dict.fromkeys(place for place in places if re.fullmatch(r"#[\w.-]+|[CG][A-Z0-9]+", place)))
 
 
 def button_value(id_: str, digest: str) -> str:

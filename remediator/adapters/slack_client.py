@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from slack_sdk.errors import SlackApiError
@@ -22,6 +23,8 @@ from slack_sdk.web.async_client import AsyncWebClient
 from remediator.domain.approvals import Person
 from remediator.redaction import Redactor
 
+SLACK_HOSTS = frozenset({"slack.com", "slack-gov.com"})
+"""Slack's own hosts."""
 PATIENCE = 2
 """Seconds of Retry-After that are waited out at once. A longer wait is the outbox's, which has others to tell."""
 TIMEOUT = 15
@@ -45,7 +48,7 @@ class SlackConfig:
         people: who a Slack user id is.
         contacts: the Slack user or user group id of a name that rules escalate to.
         page: the address of our pages, for links.
-        base_url: Slack's Web API. `hooks_url` is what every response URL has to begin with.
+        base_url: Slack's Web API.
         redact: the last look at every text.
     """
 
@@ -60,8 +63,14 @@ class SlackConfig:
     contacts: Mapping[str, str] = field(default_factory=dict)
     page: str = ""
     base_url: str = "https://slack.com/api/"
-    hooks_url: str = "https://hooks.slack.com/"
     redact: Redactor = field(default_factory=Redactor, repr=False)
+
+    @property
+    def hooks(self) -> str:
+        """What every response URL has to begin with: Slack's host for them, or else where its API is."""
+        place = urlsplit(self.base_url)
+        host = f"hooks.{place.netloc}" if place.netloc in SLACK_HOSTS else place.netloc
+        return f"{place.scheme}://{host}/"
 
 
 class ShortWaits(AsyncRateLimitErrorRetryHandler):

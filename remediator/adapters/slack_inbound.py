@@ -102,10 +102,14 @@ class SlackInbound:
         self._spawn(self._handle(payload))
         return ""
 
+    async def idle(self, within: float | None = None) -> None:
+        """Wait until what was taken over is done, at most `within` seconds."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within)
+
     async def close(self) -> None:
         """Finish what was acknowledged; a click that was answered with 200 is not dropped."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=ANSWER_TIMEOUT)
+        await self.idle(2 * ANSWER_TIMEOUT)
         for task in self._tasks:
             task.cancel()
 
@@ -180,7 +184,7 @@ class SlackInbound:
         return f"This did not count: {escape(self._config.redact(refused))}." if refused else ""
 
     async def _answer(self, url: str, text: str) -> None:
-        if not url.startswith(self._config.hooks_url):
+        if not url.startswith(self._config.hooks):
             log.warning("a response URL is not Slack's, so it is not used", host=url.split("/")[2:3])
             return
         client = AsyncWebhookClient(url, timeout=ANSWER_TIMEOUT, logger=slack_logger(self._config.redact))

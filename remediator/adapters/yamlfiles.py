@@ -55,7 +55,8 @@ class Document:
         """Line and column, from 1, of what stands at `path`, or of the nearest part above that is there."""
         node, mark = self._root, self._root.start_mark if self._root else None
         for depth, part in enumerate(path):
-            below = _child(node, part)
+            # What was read from a file of its own stands under the key that names the file.
+            below = _child(node, part) or _child(node, f"{part}_file")
             if below is None:
                 break
             key, node = below

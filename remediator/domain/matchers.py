@@ -46,7 +46,8 @@ class Matcher:
             try:
                 pattern = re2.compile(f"^(?:{self.value})$", _QUIET)
             except re2.error as error:
-                raise ValueError(f"{self.value!r} is not a regular expression (RE2): {error}") from error
+                said = error.args[0].decode(errors="replace") if error.args else error
+                raise ValueError(f"{self.value!r} is not a regular expression (RE2): {said}") from error
             object.__setattr__(self, "_pattern", pattern)
 
     def matches(self, labels: Labels) -> bool:
@@ -67,10 +68,13 @@ class Matcher:
         return f'{self.label}{self.operator}"{escaped}"'
 
 
+# Go's \s and unicode.IsSpace, which Python's are not.
+_S = r"[ \t\n\f\r]*"
+_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 # Alertmanager's classic syntax: a bare label name, an operator, a value that is quoted or bare.
-_CLASSIC = re.compile(r"^\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(=~|=|!=|!~)\s*((?s:.*?))\s*$")
+_CLASSIC = re.compile(rf"{_S}([a-zA-Z_:][a-zA-Z0-9_:]*){_S}(=~|=|!=|!~){_S}((?s:.*?)){_S}")
 # Its UTF-8 syntax also lets the name be quoted.
-_QUOTED_NAME = re.compile(r'^\s*("(?:[^"\\]|\\.)*")\s*(=~|=|!=|!~)\s*((?s:.*?))\s*$')
+_QUOTED_NAME = re.compile(rf'{_S}("(?:[^"\\]|\\.)*"){_S}(=~|=|!=|!~){_S}((?s:.*?)){_S}')
 _ESCAPES = {"n": "\n", '"': '"', "\\": "\\"}
 
 
@@ -80,30 +84,27 @@ def parse_matcher(text: str) -> Matcher:
     Raises:
         ValueError: says what is wrong with the text.
     """
-    found = _CLASSIC.match(text) or _QUOTED_NAME.match(text)
+    found = _CLASSIC.fullmatch(text) or _QUOTED_NAME.fullmatch(text)
     if found is None:
         raise ValueError(
             f'{text!r} is not a matcher; write it like severity="critical" or instance=~"api-.*"'
         )
     name, operator, raw = found.groups()
-    label = _unquote(name) if name.startswith('"') else name
+    label = _value(name, text) if name.startswith('"') else name
     if not label:
         raise ValueError(f"{text!r} has an empty label name")
     return Matcher(label, Operator(operator), _value(raw, text))
 
 
 def parse_matchers(text: str) -> tuple[Matcher, ...]:
-    """Read a list such as `{a="b", c=~"d.*"}`; the braces may be left out.
+    """Read a list such as `{a="b", c=~"d.*"}`; the braces may be left out, as may what follows a last comma.
 
     Raises:
         ValueError: says which part is wrong.
     """
-    body = text.strip()
-    if body.startswith("{") != body.endswith("}"):
-        raise ValueError(f"{text!r} opens or closes a brace without its partner")
-    if body.startswith("{"):
-        body = body[1:-1]
-    return tuple(parse_matcher(part) for part in _split(body) if part.strip())
+    *parts, last = _split(text.removeprefix("{").removesuffix("}"))
+    last = last.strip(_SPACE)
+    return tuple(map(parse_matcher, [*parts, last] if last else parts))
 
 
 def _split(body: str) -> list[str]:
@@ -121,24 +122,22 @@ def _split(body: str) -> list[str]:
 
 
 def _value(raw: str, text: str) -> str:
-    if raw.startswith('"'):
-        if len(raw) < 2 or not raw.endswith('"'):
-            raise ValueError(f"{text!r} opens a quote and does not close it")
-        return _unquote(raw)
-    if '"' in raw:
-        raise ValueError(f"{text!r} has a quote inside a bare value; put the whole value in quotes")
-    return _unescape(raw, text)
-
-
-def _unquote(quoted: str) -> str:
-    inner = quoted[1:-1]
-    if re.search(r'(?<!\\)(?:\\\\)*"', inner):
-        raise ValueError(f"{quoted!r} has an unescaped quote inside")
-    return _unescape(inner, quoted)
-
-
-def _unescape(raw: str, text: str) -> str:
-    if raw.endswith("\\") and (len(raw) - len(raw.rstrip("\\"))) % 2:
-        raise ValueError(f"{text!r} ends in an unfinished escape")
-    # Like Alertmanager: an escape it does not know stands for itself, backslash and all.
-    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[0]), raw, flags=re.DOTALL)
+    """What a quoted or bare value stands for. An unknown escape stands for itself, backslash and all."""
+    quoted = raw.startswith('"')
+    body = raw[1:] if quoted else raw
+    value, escaped, closed = "", False, not quoted
+    for place, char in enumerate(body):
+        last = place == len(body) - 1
+        if escaped:
+            value, escaped = value + _ESCAPES.get(char, f"\\{char}"), False
+        elif char == "\\" and not last:
+            escaped = True
+        elif char == '"':
+            if closed or not last:
+                raise ValueError(f"{text!r} has an unescaped quote inside the value")
+            closed = True
+        else:
+            value += char
+    if not closed:
+        raise ValueError(f"{text!r} opens a quote and does not close it")
+    return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 
 import structlog
@@ -11,6 +11,7 @@ import structlog
 from remediator import telemetry
 from remediator.domain.remediations import FINAL, Phase
 from remediator.errors import LedgerError
+from remediator.offload import offload
 from remediator.pipeline.ports import Clock, Dispatch, Ledger
 
 log = structlog.get_logger()
@@ -18,7 +19,7 @@ log = structlog.get_logger()
 EVERY_SECONDS = 15.0
 """How often it is done. Half of a usual scrape interval, so that no scrape sees figures older than that."""
 
-Anchor = Callable[[int, str, datetime], Awaitable[None]]
+Anchor = Callable[[int, str, datetime], None]
 """Writes a head of the journal down elsewhere."""
 
 
@@ -62,5 +63,10 @@ class Housekeeping:
         seq, hash_ = await self._ledger.head()
         telemetry.JOURNAL_SEQ.set(seq)
         if self._anchor is not None and seq > self._anchored:
-            await self._anchor(seq, hash_, now)
-            self._anchored = seq
+            try:
+                await offload(self._anchor, seq, hash_, now)
+            except OSError as error:
+                # The journal goes on without it; what is added meanwhile can be cut off unseen, so it is said aloud.
+                log.warning("the journal's head could not be anchored", error=str(error))
+            else:
+                self._anchored = seq

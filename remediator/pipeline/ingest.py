@@ -18,6 +18,9 @@ from remediator.pipeline.ports import Accepted, Clock, Delivery, Dispatch, Ledge
 
 log = structlog.get_logger()
 
+CANARY = "Watchdog"
+"""The alert that always fires: while it comes, the whole path from Prometheus to the ledger works."""
+
 
 class Ingest:
     """Takes posts in. `table` is replaced by a reload; `spawn` runs what may come after the answer."""
@@ -71,6 +74,8 @@ class Ingest:
         while len(self._drafted) > 16_384:
             self._drafted.popitem(last=False)
         telemetry.RECEIVED.inc()
+        if any(alert.name == CANARY for alert in notification.alerts):
+            telemetry.CANARY.set(now.timestamp())
         telemetry.ALERTS.labels("begun").inc(len(accepted.started))
         telemetry.ALERTS.labels("seen").inc(len(sightings))
         for id_ in (*accepted.started, *accepted.resolved):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from remediator.domain.alerts import Alert
-from remediator.domain.promql import scoped
+from remediator.domain.promql import PLACEHOLDER, scoped
 from remediator.domain.remediations import Begun, Remediation, decide
 from remediator.domain.rules import Mode, Rule, Rung
 
@@ -40,7 +40,12 @@ def draft(rule: Rule, alert: Alert, cap: Mode, now: datetime) -> Remediation:
 
 
 def _scoped(rung: Rung, alert: Alert) -> Rung:
+    """The verification bound to this alert, so that a healthy sibling cannot satisfy it."""
     verify = rung.verify
     if verify is None or not verify.scope:
         return rung
-    return replace(rung, verify=replace(verify, expr=scoped(verify.expr, verify.scope, alert.labels)))
+    bound = [
+        scoped(expr, verify.scope, alert.labels) if PLACEHOLDER in expr else expr
+        for expr in (verify.expr, *verify.also)
+    ]
+    return replace(rung, verify=replace(verify, expr=bound[0], also=tuple(bound[1:])))

@@ -113,6 +113,9 @@ class World(Protocol):
     async def alerts(self, group_labels: Labels) -> tuple[Alert, ...]:
         """The active alerts of a group, for a notification that was cut short."""
 
+    async def close(self) -> None:
+        """Let the connections go."""
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:

@@ -8,11 +8,16 @@ from remediator.pipeline.ports import World
 
 
 async def sample(remediation: Remediation, world: World) -> Sampled:
-    """One look at the symptom."""
+    """One look at the symptom, and at what must hold beside it."""
     verify = remediation.current.verify
     assert verify is not None
+    told = []
     try:
-        gone, value = await world.sample(verify.expr)
+        for expr in (verify.expr, *verify.also):
+            gone, value = await world.sample(expr)
+            told.append(value)
+            if not gone:
+                return Sampled(gone, f"{expr}: {value}" if verify.also else value)
     except WorldUnavailable as error:
         return Sampled(None, str(error))
-    return Sampled(gone, value)
+    return Sampled(True, "; ".join(told))

@@ -47,7 +47,7 @@ def rules(folder: Path, count: int) -> Path:
     rows.append(
         {"name": "bench", "match": ['alertname="Bench"'], "subject": "{instance}", "notify": "for the bench"}
     )
-    document = {"system": "brainstem", "contacts": {"devops": {"name": "DevOps"}}, "rules": rows}
+    document = {"system": "brainstem", "contacts": {"devops": {"name": "DevOps", "email": "devops@example.com"}}, "rules": rows}
     (folder / "brainstem.yml").write_text(yaml.safe_dump(document, sort_keys=False))
     return folder
 

@@ -76,7 +76,7 @@ class World:
             yaml.safe_dump(
                 {
                     "system": "brainstem",
-                    "contacts": {"devops": {"name": "DevOps"}},
+                    "contacts": {"devops": {"name": "DevOps", "email": "devops@example.com"}},
                     "connections": connections,
                     "rules": [
                         {
@@ -175,7 +175,7 @@ async def test_after_commit_before_the_answer(world: World, cache: RedisServer) 
     """The alert was committed but not answered: Alertmanager sends it again, and there is one remediation."""
     dying = world.service(point="after_commit")
     with dying:
-        with pytest.raises(OSError):
+        with pytest.raises(aiohttp.ClientError):
             await dying.post(world.body)
         until(lambda: not dying.running, within=10, what="the service to die")
     with world.service() as service:
@@ -259,6 +259,7 @@ async def test_a_step_that_may_not_be_repeated_is_unknown(world: World, docker_e
     container = docker_engine.client().containers.run(
         docker_engine.busybox(), ["sleep", "1000"], name="chaos-api", detach=True
     )
+    container.reload()
     started = container.attrs["State"]["StartedAt"]
     (world.folder / "playbooks" / "restart-container.yml").write_text(
         (Path(__file__).resolve().parents[2] / "playbooks/restart-container.yml").read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select, select, text
 
 from remediator.adapters.ledger.codec import EPOCH, from_micros
 from remediator.adapters.ledger.schema import journal
@@ -18,7 +18,8 @@ def entries(connection: Connection, remediation: str, after: int, limit: int) ->
     """Entries in order, of one remediation where it is named."""
     query: Select[tuple[int, int, str, str, str, str, str]] = select(journal).where(journal.c.seq > after)
     if remediation:
-        query = query.where(journal.c.remediation == remediation)
+        # The second condition is the index's own: without it the database cannot know that the index has them.
+        query = query.where(journal.c.remediation == remediation, text("remediation <> ''"))
     return tuple(_entry(row) for row in connection.execute(query.order_by(journal.c.seq).limit(limit)))
 
 

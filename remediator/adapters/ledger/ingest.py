@@ -123,7 +123,9 @@ class Ingest:
             for (delivery, sightings), new in zip(parcels, news, strict=True)
         ]
         _write(transaction, batch)
-        transaction.on_commit(lambda: self._remember(batch, last))
+        # A number that is not used after all leaves a gap, which means nothing.
+        self._last = last
+        transaction.on_commit(lambda: self._remember(batch))
         return answers
 
     def _last_id(self, transaction: Transaction) -> int:
@@ -172,8 +174,7 @@ class Ingest:
                 if finished_at is None:
                     seen.active.append(id_)
 
-    def _remember(self, batch: Batch, last: int) -> None:
-        self._last = last
+    def _remember(self, batch: Batch) -> None:
         self._bodies.update(batch.bodies)
         for episode, at in batch.heard.items():
             known = self._episodes.get(episode)

@@ -55,7 +55,7 @@ def _waiting(remediation: str) -> tuple[Any, ...]:
 
 
 def due(connection: Connection, now: datetime, limit: int) -> tuple[Outgoing, ...]:
-    """What is to be delivered now, oldest first, with the remediation as it is now."""
+    """What is to be delivered now, the longest due first, with the remediation as it is now."""
     rows = connection.execute(
         select(
             outbox.c.id,
@@ -70,7 +70,7 @@ def due(connection: Connection, now: datetime, limit: int) -> tuple[Outgoing, ..
         .join(snapshots, snapshots.c.key == remediations.c.snapshot)
         .outerjoin(cards, cards.c.remediation == outbox.c.remediation)
         .where(outbox.c.due_at <= to_micros(now))
-        .order_by(outbox.c.id)
+        .order_by(outbox.c.due_at, outbox.c.id)
         .limit(limit)
     )
     return tuple(

@@ -89,7 +89,9 @@ class SqlLedger:
 
     async def accept(self, delivery: Delivery, sightings: Sequence[Sighting] = ()) -> Accepted:
         """Keep a delivery, its episodes and the remediations it begins; each (rule, episode) only once."""
-        return await self._writing.submit_batch(self._ingest.accept, (delivery, sightings))
+        return await self._writing.submit_batch(
+            self._ingest.accept, (delivery, sightings), len(sightings) + 1
+        )
 
     async def load(self, id_: str) -> Loaded:
         """One remediation. Raises KeyError where there is none."""

@@ -34,7 +34,7 @@ PATIENCE = 8.0
 """Seconds that the oldest unit may wait: Alertmanager's deadline is 10 s at the least."""
 
 TOGETHER = 1_024
-"""Units in one commit at most, so that the first does not wait for a crowd behind it."""
+"""Weight of one commit (units, or alerts where they come in crowds), so that the first does not wait for all."""
 
 _OWN_FAULT = (IntegrityError, DataError, ProgrammingError, InterfaceError, NotSupportedError)
 """What a statement can do wrong by itself. Every other error of the driver concerns the whole database."""
@@ -49,6 +49,7 @@ class Unit:
     batch: bool
     future: asyncio.Future[Any]
     since: float
+    weight: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +94,13 @@ class Writer:
         Raises:
             LedgerUnavailable: at once, when too many wait or the oldest has waited too long.
         """
-        return self._enqueue(work, None, batch=False)
+        return self._enqueue(work, None, batch=False, weight=1)
 
     def submit_batch(
-        self, work: Callable[[Transaction, Sequence[A]], Sequence[T]], argument: A
+        self, work: Callable[[Transaction, Sequence[A]], Sequence[T]], argument: A, weight: int = 1
     ) -> asyncio.Future[T]:
         """The same for a work that takes the arguments of all units that wait, and answers each in order."""
-        return self._enqueue(work, argument, batch=True)
+        return self._enqueue(work, argument, batch=True, weight=weight)
 
     @property
     def stats(self) -> Stats:
@@ -114,7 +115,9 @@ class Writer:
         self._queue.put(None)
         self._thread.join()
 
-    def _enqueue(self, work: Callable[..., Any], argument: Any, *, batch: bool) -> asyncio.Future[Any]:
+    def _enqueue(
+        self, work: Callable[..., Any], argument: Any, *, batch: bool, weight: int
+    ) -> asyncio.Future[Any]:
         now = monotonic()
         if self._closed:
             raise LedgerUnavailable("the ledger is closed")
@@ -124,7 +127,7 @@ class Writer:
         if oldest is not None and now - oldest > self._patience:
             raise LedgerUnavailable(f"the ledger has not finished a write for {now - oldest:.1f} s")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue.put(Unit(work, argument, batch, future, now))
+        self._queue.put(Unit(work, argument, batch, future, now, weight))
         return future
 
     def _run(self) -> None:
@@ -133,14 +136,15 @@ class Writer:
             first = self._queue.get()
             if first is None:
                 break
-            group = [first]
+            group, weight = [first], first.weight
             try:
-                while len(group) < TOGETHER:
+                while weight < TOGETHER:
                     following = self._queue.get_nowait()
                     if following is None:
                         open_ = False
                         break
                     group.append(following)
+                    weight += following.weight
             except Empty:
                 pass
             self._oldest = first.since
