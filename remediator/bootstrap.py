@@ -82,7 +82,7 @@ async def running(
         redact = Redactor(secrets_of(settings))
         people = people_of(settings)
         slack = _slack(settings, book, people, redact)
-        messenger: Messenger = slack or _console(redact)
+        messenger: Messenger = slack or _console(redact, settings.server.public_url or "")
         stack.push_async_callback(messenger.close)
         parts = assemble(
             book,
@@ -191,10 +191,10 @@ def _connections(book: RuleBook) -> dict[str, Mapping[str, BaseModel]]:
     return {name: system.connections for name, system in book.systems.items()}
 
 
-def _console(redact: Redactor) -> Messenger:
+def _console(redact: Redactor, page: str) -> Messenger:
     from remediator.adapters.console import ConsoleMessenger
 
-    return ConsoleMessenger(redact=redact)
+    return ConsoleMessenger(redact=redact, page=page)
 
 
 def _slack(settings: Settings, book: RuleBook, people: People, redact: Redactor) -> SlackMessenger | None:
@@ -218,6 +218,7 @@ def _slack(settings: Settings, book: RuleBook, people: People, redact: Redactor)
             app_token=_secret(slack.app_token),
             people=people.by_slack,
             contacts=contacts,
+            page=settings.server.public_url or "",
             base_url=slack.base_url,
             redact=redact,
         )
@@ -254,6 +255,8 @@ def _web_config(settings: Settings, redact: Redactor) -> WebConfig:
         allow_unauthenticated=settings.server.allow_unauthenticated,
         body_limit=settings.server.body_limit_bytes,
         redact=redact,
+        public_url=settings.server.public_url or "",
+        session_key=_secret(settings.server.session_key).encode(),
     )
 
 

@@ -98,7 +98,8 @@ class Plan:
 def _promise(effect: Effect) -> dict[str, Any]:
     told = asdict(effect)
     del told["figures"], told["summary"]
-    return told
+    # 12340 and 12340.0 are one bound, whichever of the two a way through JSON made of it.
+    return {**told, "at_most": {name: float(bound) for name, bound in effect.at_most.items()}}
 
 
 @dataclass(frozen=True, slots=True)

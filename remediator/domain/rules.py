@@ -27,8 +27,10 @@ class Mode(StrEnum):
 
     def capped(self, cap: Mode) -> Mode:
         """The tamer of the two: the service's mode bounds every rule's."""
-        order = list(Mode)
-        return self if order.index(self) <= order.index(cap) else cap
+        return self if _BOLDNESS[self] <= _BOLDNESS[cap] else cap
+
+
+_BOLDNESS = {mode: place for place, mode in enumerate(Mode)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,7 +259,7 @@ class Ledger(Protocol):
         """What was received, oldest first; of one episode where it is named."""
 
     async def firing(self) -> tuple[tuple[Labels, datetime], ...]:
-        """The label sets of open episodes and since when they fire."""
+        """Since when the open episodes fire: the oldest of each alertname, system, severity and response class."""
 
     async def close(self) -> None:
         """Finish what was begun and let the database go."""

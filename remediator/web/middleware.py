@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 import time
@@ -11,6 +12,7 @@ from http import HTTPStatus
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from prometheus_client import Histogram
 
 from remediator import telemetry
 from remediator.errors import LedgerUnavailable, StaleWrite
@@ -20,6 +22,8 @@ from remediator.web.problems import STANDARD, Problem
 log = structlog.get_logger()
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PROCESS = secrets.token_hex(4)
+_numbers = itertools.count(1)
 _MACHINES = ("/api/", "/-/", "/slack/", "/metrics")
 """Paths whose errors are JSON; everything else is a page."""
 
@@ -46,28 +50,31 @@ def outermost(config: WebConfig, page: Callable[[web.Request, Problem], web.Resp
     if config.public_url.startswith("https://"):
         headers["Strict-Transport-Security"] = "max-age=31536000"
 
+    timers: dict[str, Histogram] = {}
+
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         begun = time.perf_counter()
-        given = request.headers.get("X-Request-ID", "")
-        id_ = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        with structlog.contextvars.bound_contextvars(request_id=id_):
-            try:
-                response = await handler(request)
-            except web.HTTPException as error:
-                response = _answer(request, _from_server(error), config, page)
-            except (Problem, LedgerUnavailable, StaleWrite) as error:
-                response = _answer(request, _known(error, config), config, page)
-            except Exception:
-                # The last place: a defect of ours is logged, and the asker sees no traceback.
-                log.exception("a request failed", path=request.path)
-                mend = f"look for request_id {id_} in the logs"
-                response = _answer(
-                    request, Problem(500, "something is wrong on our side", mend), config, page
-                )
+        given = request.headers.get("X-Request-ID")
+        id_ = given if given and _REQUEST_ID.fullmatch(given) else f"{_PROCESS}-{next(_numbers):x}"
+        # Bound without being taken back: the next request of this connection binds its own.
+        structlog.contextvars.bind_contextvars(request_id=id_)
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:
+            response = _answer(request, _from_server(error), config, page)
+        except (Problem, LedgerUnavailable, StaleWrite) as error:
+            response = _answer(request, _known(error, config), config, page)
+        except Exception:
+            # The last place: a defect of ours is logged, and the asker sees no traceback.
+            log.exception("a request failed", path=request.path)
+            mend = f"look for request_id {id_} in the logs"
+            response = _answer(request, Problem(500, "something is wrong on our side", mend), config, page)
         response.headers.update(headers)
         response.headers["X-Request-ID"] = id_
-        telemetry.HTTP.labels(_route(request)).observe(time.perf_counter() - begun)
+        route = _route(request)
+        timer = timers.get(route) or timers.setdefault(route, telemetry.HTTP.labels(route))
+        timer.observe(time.perf_counter() - begun)
         return response
 
     return middleware

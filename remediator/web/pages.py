@@ -203,14 +203,14 @@ class Pages:
         self, request: web.Request, name: str, *, status: int = 200, **values: Any
     ) -> web.Response:
         session: Session | None = self._gate.session(request)
-        switches: Sequence[Any] = ()
-        if session is not None or self._gate.may_read(request):
-            switches = await self._service.switches()
+        # Who may not read learns nothing of how we are set up, on the login page either.
+        reads = session is not None or self._gate.may_read(request)
+        switches = await self._service.switches() if reads else ()
         now = self._config.now()
         text = self._templates.get_template(name).render(
             session=session,
-            mode=self._config.mode.value,
-            not_ready=self._service.ready(),
+            mode=self._config.mode.value if reads else "",
+            not_ready=self._service.ready() if reads else "",
             switches=switches,
             now=now,
             ago=partial(ago, now=now),

@@ -78,7 +78,7 @@ def reasons(entries: Iterable[Entry]) -> tuple[tuple[str, str, bool], ...]:
 
 def _tell(entry: Entry) -> Told:
     kind, data = entry.event.kind, entry.event.data
-    title, lines, tone = _SENTENCES.get(kind, _plain(kind))(data)
+    title, lines, tone = SENTENCES.get(kind, _plain(kind))(data)
     return Told(entry.at, title, tuple(line for line in lines if line), tone, kind, entry.seq)
 
 
@@ -147,7 +147,7 @@ def _said(title: str, tone: str, *names: str) -> Callable[[Data], Sentence]:
     return lambda data: (title, [_text(data[name]) for name in names if data.get(name)], tone)
 
 
-_SENTENCES: Mapping[str, Callable[[Data], Sentence]] = {
+SENTENCES: Mapping[str, Callable[[Data], Sentence]] = {
     "matched": lambda data: (f"matched by {data.get('rule', 'a rule')}", (), "quiet"),
     "judged": _verdicts("judged"),
     "rechecked": _verdicts("checked again before acting"),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import JSON, Connection, delete, func, select, type_coerce
 
 from remediator.adapters.ledger.codec import episode_bytes, from_micros, to_micros, unpack
 from remediator.adapters.ledger.ingest import COALESCE, Ingest
@@ -46,14 +45,21 @@ def deliveries_of(connection: Connection, episode: str, limit: int) -> tuple[Del
     )
 
 
+TOLD = ("alertname", "system", "severity", "response_class")
+"""The labels by which open episodes are told; what else they carry is left to the database."""
+
+
 def firing(connection: Connection) -> tuple[tuple[Labels, datetime], ...]:
-    """The label sets of open episodes and since when they fire, oldest first."""
+    """Since when the open episodes fire, the oldest of each `TOLD` label set; grouped where the rows are."""
+    labels = type_coerce(episodes.c.labels, JSON)
+    told = [func.coalesce(labels[name].as_string(), "").label(name) for name in TOLD]
     rows = connection.execute(
-        select(episodes.c.labels, episodes.c.starts_at)
+        select(*told, func.min(episodes.c.starts_at).label("since"))
         .where(episodes.c.resolved_at.is_(None))
-        .order_by(episodes.c.starts_at, episodes.c.episode)
+        .group_by(*told)
+        .order_by("since")
     )
-    return tuple((json.loads(row.labels), from_micros(row.starts_at)) for row in rows)
+    return tuple(({name: getattr(row, name) for name in TOLD}, from_micros(row.since)) for row in rows)
 
 
 def prune(transaction: Transaction, ingest: Ingest, before: datetime) -> int:
