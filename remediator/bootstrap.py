@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -137,7 +138,15 @@ async def serve(
         loop.add_signal_handler(signal.SIGHUP, lambda: parts.spawn(_reload(parts)))
         if ready is not None:
             ready(parts, address)
+        _spare_the_collector()
         await stopped.wait()
+
+
+def _spare_the_collector() -> None:
+    """What is loaded now stays: walking all of it at every collection took a third of the time of a post."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _reload(parts: Parts) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from remediator.domain.playbooks import Playbook
 from remediator.domain.rules import RuleTable
 from remediator.errors import Finding
+from remediator.pipeline.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class RuleBook:
     playbooks: Mapping[str, Playbook]
     files: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[Finding, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
 
     @property
     def hash(self) -> str:

@@ -25,6 +25,7 @@ from remediator.adapters.ruleschema import (
     LimitsRow,
     RuleFile,
     RuleRow,
+    ScheduleRow,
     VerifyRow,
 )
 from remediator.adapters.schema import absolute_files, faults, one_of, read_secrets
@@ -32,9 +33,11 @@ from remediator.adapters.yamlfiles import Document, Fault, in_order, load_yaml
 from remediator.domain.approvals import Approval
 from remediator.domain.durations import format_duration
 from remediator.domain.guards import Limits
+from remediator.domain.matchers import Matcher, Operator
 from remediator.domain.playbooks import Choice, Playbook
 from remediator.domain.rules import Mode, Rule, RuleTable, Rung, Verify
 from remediator.errors import ConfigError, Finding
+from remediator.pipeline.schedule import CATCH_UP, Schedule, alertname
 
 ConnectionModels = Mapping[str, type[BaseModel]]
 """The connection's model of every kind there is."""
@@ -64,7 +67,7 @@ def load_rulebook(
     if any(finding.severity == "error" for finding in told):
         raise ConfigError(told)
     hashes = {str(path): _hash(path) for path in read.files}
-    return RuleBook(book.table, book.systems, book.playbooks, {**book.files, **hashes}, told)
+    return RuleBook(book.table, book.systems, book.playbooks, {**book.files, **hashes}, told, book.schedules)
 
 
 def load_rules(
@@ -114,6 +117,7 @@ class _Loader:
     broken: frozenset[str] = frozenset()
     """Playbooks whose own files are wrong: what refers to them is not wrong for that."""
     findings: list[Finding] = field(default_factory=list)
+    _schedules: list[Schedule] = field(default_factory=list)
     _tried: set[tuple[str, str]] = field(default_factory=set)
     _places: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Where each rule's name stands, by the identity of the rule: names may be wrong."""
@@ -136,7 +140,8 @@ class _Loader:
         for later, earlier in shadowed(rules):
             self._tell_of(later, _shadow(later, earlier), "warning")
         hashes = {str(path): _hash(path) for path in files}
-        return RuleBook(RuleTable(rules), systems, dict(self.playbooks), hashes, in_order(self.findings))
+        told, schedules = in_order(self.findings), tuple(self._schedules)
+        return RuleBook(RuleTable(rules), systems, dict(self.playbooks), hashes, told, schedules)
 
     def _tell(self, document: Document, told: Iterable[Fault]) -> bool:
         found = [document.finding(fault) for fault in told]
@@ -230,7 +235,9 @@ class _Loader:
         built = Rule(
             name=rule.name,
             system=row.system,
-            matchers=tuple(matcher for together in rule.match for matcher in together),
+            matchers=tuple(matcher for together in rule.match for matcher in together)
+            # Without matchers it would match everything: only its own schedule's alert is meant.
+            or (Matcher("alertname", Operator.EQUAL, alertname(rule.name)),),
             ladder=tuple(self._ladder(document, row, rule, at)),
             subject=rule.subject,
             limits=_limits(row.defaults.limits, rule.limits),
@@ -241,6 +248,8 @@ class _Loader:
             line=line,
         )
         self._places[id(built)] = (line, column)
+        if rule.schedule is not None:
+            self._schedules.append(_schedule(built, rule.schedule))
         return built
 
     def _ladder(self, document: Document, row: RuleFile, rule: RuleRow, at: Where) -> Iterator[Rung]:
@@ -299,6 +308,12 @@ class _Loader:
             if not wrong:
                 self._tried.add(same)
         yield from wrong
+
+
+def _schedule(rule: Rule, row: ScheduleRow) -> Schedule:
+    catch_up = CATCH_UP if row.catch_up is None else row.catch_up
+    labels = {**row.labels, **({"task": row.task} if row.task else {})}
+    return Schedule(rule, row.cron, row.timezone, labels, catch_up)
 
 
 def _argument(value: Any) -> Any:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from remediator.adapters.schema import Duration, Span, Strict, show
 from remediator.domain import promql
 from remediator.domain.matchers import Matcher, parse_matchers
+from remediator.pipeline.schedule import check_cron, check_timezone
 
 NAME = r"^[a-z0-9][a-z0-9-]*$"
 
@@ -141,11 +142,29 @@ class DefaultsRow(Strict):
     escalate_to: list[str] = []
 
 
+class ScheduleRow(Strict):
+    """When the clock starts the rule. `task` and `labels` are what an alert's labels would have told."""
+
+    cron: Annotated[str, AfterValidator(check_cron)]
+    timezone: Annotated[str, AfterValidator(check_timezone)] = "UTC"
+    task: str = ""
+    labels: dict[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")], str] = {}
+    catch_up: Duration | None = None
+
+    @model_validator(mode="after")
+    def _own_labels(self) -> Self:
+        taken = sorted(self.labels.keys() & {"alertname", "system", "rule", *(["task"] if self.task else [])})
+        if taken:
+            raise ValueError(f"the label {', '.join(taken)} is set by the schedule itself")
+        return self
+
+
 class RuleRow(Strict):
     """A row of the rule table: a ladder, or the reason why no playbook acts."""
 
     name: Name
-    match: list[Annotated[tuple[Matcher, ...], BeforeValidator(_matchers)]] = Field(min_length=1)
+    match: list[Annotated[tuple[Matcher, ...], BeforeValidator(_matchers)]] = Field(default=[], min_length=1)
+    schedule: ScheduleRow | None = None
     subject: Annotated[str, AfterValidator(_subject)] = ""
     carry_on: bool = Field(default=False, alias="continue")
     ladder: list[RungRow] | None = Field(default=None, min_length=1)
@@ -156,6 +175,8 @@ class RuleRow(Strict):
 
     @model_validator(mode="after")
     def _ladder_or_reason(self) -> Self:
+        if not self.match and self.schedule is None:
+            raise ValueError("nothing starts it; expected match, or schedule")
         if (self.ladder is None) == (self.notify is None):
             raise ValueError("expected either a ladder or notify with the reason why no playbook acts")
         if self.notify is not None and self.verify is not None:

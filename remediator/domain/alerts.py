@@ -62,15 +62,3 @@ class Alert:
 def episode_key(fingerprint_: str, starts_at: datetime) -> str:
     """`fingerprint@start`, the start in UTC to the microsecond, so that two senders agree."""
     return f"{fingerprint_}@{starts_at.astimezone(UTC).isoformat(timespec='microseconds')}"
-
-
-@dataclass(frozen=True, slots=True)
-class Notification:
-    """One webhook post: the alerts of one group, as far as `max_alerts` let them through."""
-
-    group_key: str
-    receiver: str
-    alerts: tuple[Alert, ...]
-    truncated: int = 0
-    reason: str = ""
-    group_labels: Labels = field(default_factory=dict)

@@ -80,6 +80,8 @@ class Facts:
     claimed_by: str = ""
     begun: bool = False
     """Whether a first step was taken already: a pause stops new runs, the kill switch stops these too."""
+    scheduled: bool = False
+    """Whether the clock started it and not an alert."""
 
 
 def kill_switch(facts: Facts, limits: Limits) -> Verdict:
@@ -104,7 +106,9 @@ def resolved(facts: Facts, limits: Limits) -> Verdict:
 
 
 def firing(facts: Facts, limits: Limits) -> Verdict:
-    """Act only where Prometheus itself says that the alert is firing now."""
+    """Act only where Prometheus itself says that the alert is firing now; of a scheduled run it says nothing."""
+    if facts.scheduled:
+        return Allow("firing")
     if facts.world.firing is None:
         return Deny("firing", "Prometheus did not say whether the alert is firing", until=facts.now + RECHECK)
     if not facts.world.firing:

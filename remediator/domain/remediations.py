@@ -23,6 +23,9 @@ from remediator.errors import IllegalTransition
 MAX_PLANS = 4
 """How often a rung may be planned again because the world moved, before a person takes over."""
 
+MAX_ATTEMPTS = 3
+"""How often one step may be begun when its outcome is lost each time and a look finds it untouched."""
+
 
 class Phase(StrEnum):
     """Where a remediation stands. Those from `suggested` on in `FINAL` are outcomes."""
@@ -110,6 +113,8 @@ class Remediation:
     agreed: tuple[str, ...] = ()
     expires_at: datetime | None = None
     step: int = 0
+    attempts: int = 0
+    """How often the current step was begun."""
     results: tuple[Result, ...] = ()
     begun_at: datetime | None = None
     verify_from: datetime | None = None
@@ -122,6 +127,8 @@ class Remediation:
     pending: Command | None = None
     finished_at: datetime | None = None
     version: int = 0
+    scheduled: bool = False
+    """Whether the clock started it and not an alert: then Prometheus has nothing to say of it."""
 
     @property
     def mode(self) -> Mode:
@@ -370,7 +377,9 @@ def _planned(before: Remediation, plan: Plan, now: datetime) -> Transition:
     told = Event(
         "planned", {"digest": plan.digest, "playbook": plan.playbook, "effects": plan.summary.split("\n")}
     )
-    planned = replace(before, plan=plan, plans_made=before.plans_made + 1, agreed=(), step=0, results=())
+    planned = replace(
+        before, plan=plan, plans_made=before.plans_made + 1, agreed=(), step=0, attempts=0, results=()
+    )
     if planned.plans_made > MAX_PLANS:
         return _escalate(
             planned, Phase.FAILED, "what is there keeps changing while it is being planned", told
@@ -456,6 +465,7 @@ def _rechecked(before: Remediation, fact: Judged, now: datetime) -> Transition:
         told,
         intent,
         step=before.step,
+        attempts=before.attempts + 1,
         begun_at=before.begun_at or now,
     )
 
@@ -463,7 +473,7 @@ def _rechecked(before: Remediation, fact: Judged, now: datetime) -> Transition:
 def _applied(before: Remediation, result: Result, now: datetime) -> Transition:
     assert before.plan is not None
     told = Event("outcome", {"step": before.step, "changed": result.changed, "summary": result.summary})
-    done = replace(before, step=before.step + 1, results=(*before.results, result))
+    done = replace(before, step=before.step + 1, attempts=0, results=(*before.results, result))
     if done.step < len(before.plan.steps):
         return _go(done, Phase.EXECUTING, Do.RECHECK, told, step=done.step)
     return _verify(done, now, told)
@@ -474,7 +484,8 @@ def _reobserved(before: Remediation, seen: Progress, now: datetime) -> Transitio
     told = Event("reobserved", {"step": before.step, "progress": seen.value})
     if seen is Progress.DONE:
         return _with(told, _applied(before, Result("found done after the outcome was lost"), now))
-    if seen is Progress.UNTOUCHED and before.plan.steps[before.step].idempotent:
+    again = before.plan.steps[before.step].idempotent and before.attempts < MAX_ATTEMPTS
+    if seen is Progress.UNTOUCHED and again:
         return _go(before, Phase.EXECUTING, Do.RECHECK, told, step=before.step)
     reason = f"step {before.step + 1} ({before.plan.steps[before.step].action}) may or may not have happened"
     return _escalate(before, Phase.UNKNOWN, reason, told)

@@ -26,6 +26,7 @@ async def look(remediation: Remediation, playbook: Playbook | None, world: World
         world=World(firing, silenced_by, inhibited_by),
         gates_open=gates,
         begun=remediation.begun_at is not None,
+        scheduled=remediation.scheduled,
     )
 
 
@@ -36,6 +37,8 @@ def count(verdicts: tuple[Verdict, ...]) -> None:
 
 
 async def _firing(remediation: Remediation, world: WorldPort) -> bool | None:
+    if remediation.scheduled:
+        return None
     try:
         return await world.firing(remediation.labels)
     except WorldUnavailable:

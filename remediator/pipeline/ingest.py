@@ -2,24 +2,68 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime, timedelta
 
 import structlog
 
 from remediator import telemetry
-from remediator.domain.alerts import Alert, Notification, Status
+from remediator.domain.alerts import Alert, Labels, Status
 from remediator.domain.events import Event
 from remediator.domain.rules import Mode, RuleTable
 from remediator.errors import BadPayload, WorldUnavailable
 from remediator.pipeline.match import draft
-from remediator.pipeline.payload import Fingerprints, parse, to_notification, to_payload
+from remediator.pipeline.payload import AlertModel, Fingerprints, WebhookModel, parse, to_alert, to_payload
 from remediator.pipeline.ports import Accepted, Clock, Delivery, Dispatch, Ledger, Sighting, World
 
 log = structlog.get_logger()
 
 CANARY = "Watchdog"
 """The alert that always fires: while it comes, the whole path from Prometheus to the ledger works."""
+
+_RECEIVED, _BEGUN, _SEEN = (
+    telemetry.RECEIVED,
+    telemetry.ALERTS.labels("begun"),
+    telemetry.ALERTS.labels("seen"),
+)
+
+
+class Settled:
+    """Alerts that were committed a moment ago: the same words about the same alert again are no news.
+
+    Alertmanager repeats itself: peers, retries, and groups in which one alert of fifty changed. What was settled is
+    recognised without computing anything of it anew: the fingerprint that was sent is only where to look, and labels,
+    start and status decide. The ledger is asked again after `LASTS`, which is how it learns what is still heard of.
+    """
+
+    LASTS = timedelta(seconds=60)
+    """Far below any rule's freshness, which is counted in hours."""
+
+    def __init__(self, size: int = 8192) -> None:
+        self._size = size
+        self._known: dict[object, tuple[AlertModel, datetime]] = {}
+
+    def knows(self, alert: AlertModel, now: datetime) -> bool:
+        """Whether just this was committed within the last minute."""
+        known = self._known.get(alert.fingerprint or hash(frozenset(alert.labels.items())))
+        if known is None or known[1] <= now:
+            return False
+        was = known[0]
+        return was.labels == alert.labels and was.startsAt == alert.startsAt and was.status == alert.status
+
+    def add(self, alerts: Iterable[AlertModel], now: datetime) -> None:
+        """They are committed."""
+        until, known = now + self.LASTS, self._known
+        for alert in alerts:
+            key = alert.fingerprint or hash(frozenset(alert.labels.items()))
+            known.pop(key, None)
+            known[key] = (alert, until)
+        while len(known) > self._size:
+            del known[next(iter(known))]
+
+    def forget(self) -> None:
+        """Look at everything anew: the rules have changed."""
+        self._known.clear()
 
 
 class Ingest:
@@ -38,13 +82,13 @@ class Ingest:
         self._ledger, self._dispatch, self._world, self._clock = ledger, dispatch, world, clock
         self._cap, self._spawn = cap, spawn
         self._fingerprints = Fingerprints()
-        self._drafted: OrderedDict[str, None] = OrderedDict()
+        self._settled = Settled()
         self.table = table
 
     def use(self, table: RuleTable) -> None:
         """Match by this table from now on; an episode that still fires may start what the new rules ask for."""
         self.table = table
-        self._drafted.clear()
+        self._settled.forget()
 
     async def receive(self, body: bytes, source: str) -> Accepted:
         """Take one post in.
@@ -54,57 +98,50 @@ class Ingest:
             LedgerUnavailable: when it could not be committed; the sender has to try again.
         """
         try:
-            notification = to_notification(parse(body), self._fingerprints)
+            payload = parse(body)
         except BadPayload as error:
             await self._ledger.accept(Delivery(body, self._clock.now(), source, rejected=str(error)))
             raise
-        accepted = await self._accept(body, notification, source)
-        if notification.truncated:
-            telemetry.TRUNCATED.inc(notification.truncated)
-            self._spawn(self._fetch_the_rest(notification, source))
+        accepted = await self._accept(body, payload, source)
+        if payload.truncatedAlerts:
+            telemetry.TRUNCATED.inc(payload.truncatedAlerts)
+            self._spawn(self._fetch_the_rest(payload, source))
         return accepted
 
-    async def _accept(self, body: bytes, notification: Notification, source: str) -> Accepted:
-        now = self._clock.now()
-        fresh: list[str] = []
-        sightings = [self._sight(alert, fresh) for alert in notification.alerts]
+    async def _accept(self, body: bytes, payload: WebhookModel, source: str) -> Accepted:
+        now, table, settled = self._clock.now(), self.table, self._settled
+        news = [alert for alert in payload.alerts if not settled.knows(alert, now)]
+        sightings = [self._sight(to_alert(alert, self._fingerprints), now) for alert in news]
         accepted = await self._ledger.accept(Delivery(body, now, source), sightings)
-        for episode in fresh:
-            self._drafted[episode] = None
-        while len(self._drafted) > 16_384:
-            self._drafted.popitem(last=False)
-        telemetry.RECEIVED.inc()
-        if any(alert.name == CANARY for alert in notification.alerts):
-            telemetry.CANARY.set(now.timestamp())
-        telemetry.ALERTS.labels("begun").inc(len(accepted.started))
-        telemetry.ALERTS.labels("seen").inc(len(sightings))
-        for id_ in (*accepted.started, *accepted.resolved):
-            self._dispatch.wake(id_)
+        _RECEIVED.inc()
+        _SEEN.inc(len(payload.alerts))
+        if news:
+            if table is self.table:
+                settled.add(news, now)
+            if any(alert.labels.get("alertname") == CANARY for alert in news):
+                telemetry.CANARY.set(now.timestamp())
+            _BEGUN.inc(len(accepted.started))
+            for id_ in (*accepted.started, *accepted.resolved):
+                self._dispatch.wake(id_)
         return accepted
 
-    def _sight(self, alert: Alert, fresh: list[str]) -> Sighting:
+    def _sight(self, alert: Alert, now: datetime) -> Sighting:
         if alert.status is Status.RESOLVED:
             return Sighting(alert)
-        episode = alert.episode
-        if episode in self._drafted:
-            return Sighting(alert)
-        fresh.append(episode)
-        now = self._clock.now()
         return Sighting(
             alert, tuple(draft(rule, alert, self._cap, now) for rule in self.table.match(alert.labels))
         )
 
-    async def _fetch_the_rest(self, notification: Notification, source: str) -> None:
+    async def _fetch_the_rest(self, payload: WebhookModel, source: str) -> None:
         """Alertmanager cut the list; ask it for the whole group, or say that we could not."""
         now = self._clock.now()
         try:
-            alerts = await self._world.alerts(notification.group_labels)
+            alerts = await self._world.alerts(payload.groupLabels)
         except WorldUnavailable as error:
-            told = {"group": notification.group_key, "cut": notification.truncated, "error": str(error)}
+            told = {"group": payload.groupKey, "cut": payload.truncatedAlerts, "error": str(error)}
             await self._ledger.note(Event("truncated_unknown", told), now)
             log.warning("truncated notification, and the rest could not be fetched", **told)
             return
         if alerts:
-            body = to_payload(alerts, notification.receiver, notification.group_key, now)
-            whole = Notification(notification.group_key, notification.receiver, alerts)
+            whole, body = to_payload(alerts, payload.receiver, payload.groupKey)
             await self._accept(body, whole, f"{source} (fetched)")

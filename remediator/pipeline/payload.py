@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from datetime import datetime
 from hashlib import blake2b
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from remediator.domain.alerts import Alert, Labels, Notification, Status, fingerprint
+from remediator.domain.alerts import Alert, Labels, Status, fingerprint
 from remediator.errors import BadPayload
 
 _NonEmpty = Annotated[str, Field(min_length=1)]
 
 
 class AlertModel(BaseModel):
-    """One alert. `fingerprint` and `endsAt` are not asked for: senders leave them out or get them wrong."""
+    """One alert. `fingerprint` and `endsAt` are not demanded: senders leave them out or get them wrong."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -25,6 +24,8 @@ class AlertModel(BaseModel):
     annotations: dict[str, str] = {}
     startsAt: AwareDatetime  # noqa: N815 - Alertmanager's name
     generatorURL: str = ""  # noqa: N815
+    fingerprint: str = ""
+    """A hint where to look an alert up; its identity is computed from the labels."""
 
 
 class WebhookModel(BaseModel):
@@ -77,45 +78,31 @@ class Fingerprints:
         return known
 
 
-def to_notification(model: WebhookModel, fingerprints: Fingerprints) -> Notification:
-    """The domain's words for it. Each alert keeps its own status and labels; nothing common is trusted."""
-    alerts = tuple(
-        Alert(
-            labels=alert.labels,
-            starts_at=alert.startsAt,
-            status=Status.FIRING if alert.status == "firing" else Status.RESOLVED,
-            annotations=alert.annotations,
-            generator_url=alert.generatorURL,
-            fingerprint=fingerprints.of(alert.labels),
+def to_alert(model: AlertModel, fingerprints: Fingerprints) -> Alert:
+    """The domain's word for it: its own status and labels; nothing that is said of the group is trusted."""
+    return Alert(
+        labels=model.labels,
+        starts_at=model.startsAt,
+        status=Status.FIRING if model.status == "firing" else Status.RESOLVED,
+        annotations=model.annotations,
+        generator_url=model.generatorURL,
+        fingerprint=fingerprints.of(model.labels),
+    )
+
+
+def to_payload(alerts: tuple[Alert, ...], receiver: str, group_key: str) -> tuple[WebhookModel, bytes]:
+    """What Alertmanager would have posted for alerts that came another way, and its bytes."""
+    fetched = [
+        AlertModel(
+            status="firing" if alert.status is Status.FIRING else "resolved",
+            labels=dict(alert.labels),
+            annotations=dict(alert.annotations),
+            startsAt=alert.starts_at,
+            generatorURL=alert.generator_url,
         )
-        for alert in model.alerts
-    )
-    return Notification(
-        group_key=model.groupKey,
-        receiver=model.receiver,
-        alerts=alerts,
-        truncated=model.truncatedAlerts,
-        reason=model.notification_reason,
-        group_labels=model.groupLabels,
-    )
-
-
-def to_payload(alerts: tuple[Alert, ...], receiver: str, group_key: str, now: datetime) -> bytes:
-    """A body as Alertmanager would post it, for alerts that were fetched from its API instead."""
+        for alert in alerts
+    ]
     model = WebhookModel(
-        version="4",
-        groupKey=group_key,
-        receiver=receiver,
-        status="firing",
-        alerts=[
-            AlertModel(
-                status="firing" if alert.status is Status.FIRING else "resolved",
-                labels=dict(alert.labels),
-                annotations=dict(alert.annotations),
-                startsAt=alert.starts_at,
-                generatorURL=alert.generator_url,
-            )
-            for alert in alerts
-        ],
+        version="4", groupKey=group_key, receiver=receiver, status=fetched[0].status, alerts=fetched
     )
-    return model.model_dump_json().encode()
+    return model, model.model_dump_json().encode()

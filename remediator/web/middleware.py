@@ -16,7 +16,7 @@ from prometheus_client import Histogram
 
 from remediator import telemetry
 from remediator.errors import LedgerUnavailable, StaleWrite
-from remediator.web.config import WebConfig
+from remediator.web.config import WEBHOOK, WebConfig
 from remediator.web.problems import STANDARD, Problem
 
 log = structlog.get_logger()
@@ -70,7 +70,9 @@ def outermost(config: WebConfig, page: Callable[[web.Request, Problem], web.Resp
             log.exception("a request failed", path=request.path)
             mend = f"look for request_id {id_} in the logs"
             response = _answer(request, Problem(500, "something is wrong on our side", mend), config, page)
-        response.headers.update(headers)
+        # Alertmanager is no browser: what it is told, many times a second, needs none of this.
+        if request.path != WEBHOOK:
+            response.headers.update(headers)
         response.headers["X-Request-ID"] = id_
         route = _route(request)
         timer = timers.get(route) or timers.setdefault(route, telemetry.HTTP.labels(route))

@@ -47,7 +47,12 @@ def rules(folder: Path, count: int) -> Path:
     rows.append(
         {"name": "bench", "match": ['alertname="Bench"'], "subject": "{instance}", "notify": "for the bench"}
     )
-    document = {"system": "brainstem", "contacts": {"devops": {"name": "DevOps", "email": "devops@example.com"}}, "rules": rows}
+    document = {
+        "system": "brainstem",
+        "contacts": {"devops": {"name": "DevOps", "email": "devops@example.com"}},
+        "defaults": {"escalate_to": ["devops"], "approval": {"approvers": ["devops"]}},
+        "rules": rows,
+    }
     (folder / "brainstem.yml").write_text(yaml.safe_dump(document, sort_keys=False))
     return folder
 
@@ -90,7 +95,7 @@ def median(loads: list[load.Load], what: str) -> float:
 def throughput(folder: Path, seconds: int, rounds: int) -> None:
     """Posts with one alert, posts with 64, and the latency of a few connections."""
     one = load.write_bodies(folder / "one.txt", posts=2000, alerts=1)
-    many = load.write_bodies(folder / "many.txt", posts=200, alerts=64)
+    many = load.write_bodies(folder / "many.txt", posts=100, alerts=64)
     with Floor(folder / "floor") as floor, service(folder / "ours") as ours:
 
         def of(url: str, bodies: Path, connections: int) -> Callable[[], load.Load]:

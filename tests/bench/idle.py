@@ -23,6 +23,7 @@ from remediator.assembly import assemble
 from remediator.domain.guards import Limits
 from remediator.domain.plans import Effect, Result
 from remediator.domain.rules import Mode, RuleTable
+from remediator.telemetry import set_up_logs
 from remediator.testing import FakeAction, FakeActions, MemoryMessenger, make_alert, make_payload
 from remediator.web.app import make_app
 from remediator.web.auth import People
@@ -47,6 +48,7 @@ class Stopwatch(FakeAction):
 
 async def measure(folder: Path) -> float:
     """The median, in seconds."""
+    set_up_logs("warning")
     folder.mkdir(parents=True)
     rules = folder / "always.yml"
     always = {"alert": "Bench", "expr": "vector(1)", "labels": {"system": "brainstem", "severity": "warning"}}
@@ -65,7 +67,9 @@ async def _measure(folder: Path, prometheus: str, alertmanager: str) -> float:
     ledger = SqlLedger.open(f"sqlite:///{folder / 'ledger.db'}", clock)
     world = HttpWorld(prometheus, alertmanager)
     limits = Limits(rate=10_000, concurrency=10_000)
-    automatic = rule("bench", 'alertname="Bench"', replace(RUNG, mode=Mode.AUTO), subject="{n}", limits=limits)
+    automatic = rule(
+        "bench", 'alertname="Bench"', replace(RUNG, mode=Mode.AUTO), subject="{n}", limits=limits
+    )
     parts = assemble(
         RuleBook(RuleTable([automatic]), {}, {"set": PLAYBOOK}),
         mode=Mode.AUTO,
@@ -100,4 +104,3 @@ async def _measure(folder: Path, prometheus: str, alertmanager: str) -> float:
     await world.close()
     await ledger.close()
     return statistics.median(took)
-

@@ -16,13 +16,15 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 SCRIPT = """
 local bodies, at = {}, 0
-for line in io.lines("%s") do bodies[#bodies + 1] = line end
+for line in io.lines("%s") do bodies[#bodies + 1] = {line:match("^(.*)@NUMBER@(.*)$")} end
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer %s"
+-- Every post has bytes of its own, as those of two peers have: nothing is won by having seen the same body before.
 request = function()
-  at = at %% #bodies + 1
-  return wrk.format(nil, "/api/v1/alertmanager", nil, bodies[at])
+  at = at + 1
+  local parts = bodies[at %% #bodies + 1]
+  return wrk.format(nil, "/api/v1/alertmanager", nil, parts[1] .. at .. parts[2])
 end
 """
 
@@ -39,8 +41,8 @@ class Load:
 
 
 def alert(n: int, starts_at: datetime = START) -> dict[str, object]:
-    """The n-th distinct alert; one in a hundred is one that a rule matches."""
-    matched = n % 100 == 0
+    """The n-th distinct alert; one in a thousand is one that a rule matches."""
+    matched = n % 1000 == 0
     return {
         "status": "firing",
         "labels": {
@@ -71,7 +73,7 @@ def body(alerts: Sequence[dict[str, object]]) -> str:
             "groupLabels": {"alertname": "Bench"},
             "commonLabels": {},
             "commonAnnotations": {},
-            "externalURL": "http://alertmanager:9093",
+            "externalURL": "http://alertmanager-@NUMBER@:9093",
             "alerts": list(alerts),
         }
     )

@@ -34,7 +34,7 @@ async def test_a_hung_container_is_restarted_after_approval(
     """It hangs, the health probe fails, the alert fires, a person approves, that container runs anew and answers."""
     client = docker_engine.client()
     container = client.containers.run(
-        docker_engine.busybox(), SERVE, name=NAME, detach=True, ports={f"{PORT}/tcp": None}
+        docker_engine.busybox(), SERVE, name=NAME, detach=True, ports={f"{PORT}/tcp": PORT}
     )
     target = f"http://{docker_engine.published(NAME, PORT)}/health"
     until(lambda: http_answers(target), within=20, what="the container to answer")

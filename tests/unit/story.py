@@ -26,7 +26,9 @@ STEP = Step("set", "fake.set", {"connection": "fake", "to": 1})
 PLAYBOOK = Playbook("set", "Set the number", "low", (STEP,))
 
 
-def rule(name: str = "rule", match: str = 'alertname="CacheHitRateLow"', *rungs: Rung, **fields: object) -> Rule:
+def rule(
+    name: str = "rule", match: str = 'alertname="CacheHitRateLow"', *rungs: Rung, **fields: object
+) -> Rule:
     """A rule on the test's alert."""
     return Rule(name, "brainstem", parse_matchers(match), rungs or (RUNG,), **{"subject": "number", **fields})  # type: ignore[arg-type]
 

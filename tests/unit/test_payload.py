@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from remediator.domain.alerts import Status
+from remediator.domain.alerts import Alert, Status
 from remediator.errors import BadPayload
-from remediator.pipeline.payload import Fingerprints, parse, to_notification
+from remediator.pipeline.payload import Fingerprints, parse, to_alert
 from remediator.testing import make_alert, make_payload
 
 BODY: dict[str, Any] = json.loads(make_payload(make_alert()))
@@ -23,6 +23,12 @@ def without(*path: str | int) -> bytes:
         holder = holder[part]
     del holder[path[-1]]
     return json.dumps(body).encode()
+
+
+def only(body: bytes) -> Alert:
+    """The one alert of a body."""
+    (model,) = parse(body).alerts
+    return to_alert(model, Fingerprints())
 
 
 def with_(value: Any, *path: str | int) -> bytes:
@@ -93,7 +99,7 @@ def test_identity_is_computed_from_the_labels() -> None:
     body = json.loads(with_("0000000000000000", "alerts", 0, "fingerprint"))
     body["commonLabels"] = {"alertname": "SomethingElse"}
 
-    (alert,) = to_notification(parse(json.dumps(body).encode()), Fingerprints()).alerts
+    alert = only(json.dumps(body).encode())
 
     assert (expected.fingerprint, expected.labels, expected.episode) == (
         alert.fingerprint,
@@ -104,19 +110,14 @@ def test_identity_is_computed_from_the_labels() -> None:
 
 def test_the_top_level_status_is_not_trusted() -> None:
     """max_alerts is cut before it is computed: each alert's own status counts."""
-    (alert,) = to_notification(parse(with_("resolved", "status")), Fingerprints()).alerts
-
-    assert Status.FIRING is alert.status
+    assert Status.FIRING is only(with_("resolved", "status")).status
 
 
 def test_two_peers_agree_on_the_episode() -> None:
     """The same start, written in another time zone, is the same episode."""
     local = with_("2026-01-15T13:00:00+01:00", "alerts", 0, "startsAt")
 
-    episodes = {
-        to_notification(parse(body), Fingerprints()).alerts[0].episode
-        for body in (make_payload(make_alert()), local)
-    }
+    episodes = {only(body).episode for body in (make_payload(make_alert()), local)}
 
     assert 1 == len(episodes)
 

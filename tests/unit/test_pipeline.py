@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -12,9 +13,9 @@ from remediator.domain.alerts import Status
 from remediator.domain.approvals import Person
 from remediator.domain.events import first_bad
 from remediator.domain.remediations import Phase
-from remediator.domain.rules import Mode
+from remediator.domain.rules import Mode, RuleTable
 from remediator.errors import BadPayload, OutcomeUnknown, PermanentFailure, TemporaryFailure
-from remediator.testing import NOON, make_alert
+from remediator.testing import NOON, make_alert, make_payload
 from tests.unit.story import LOOSE, MINUTE, PLAYBOOK, RUNG, STEP, Story, rule
 
 ALERT = make_alert()
@@ -346,3 +347,28 @@ async def test_each_alert_is_judged_by_its_own_status(story: Story) -> None:
     await story.post(make_alert(instance="a", status=Status.RESOLVED), make_alert(instance="b"))
 
     assert "b" == (await story.only()).labels["instance"]
+
+
+async def test_wrong_fingerprints_mix_up_nothing(story: Story) -> None:
+    """Two alerts that a sender gives one fingerprint are two, and one alert with two fingerprints is one."""
+    story.parts.ingest.use(RuleTable([rule(subject="{instance}", limits=replace(LOOSE, concurrency=9))]))
+    for sent in ("00", "00", "ff"):
+        for instance in ("a", "b"):
+            body = json.loads(make_payload(make_alert(instance=instance)))
+            body["alerts"][0]["fingerprint"] = sent
+            await story.parts.service.ingest(json.dumps(body).encode(), "test")
+    await story.settle()
+
+    assert {"a", "b"} == {remediation.labels["instance"] for remediation in await story.ledger.list()}
+    assert 2 == (await story.kinds()).count("matched")
+
+
+async def test_a_repeat_is_heard_of_a_minute_later(story: Story) -> None:
+    """What was settled a moment ago is passed over, and after a minute the ledger hears of it again."""
+    await story.post(ALERT)
+    first = (await story.ledger.load((await story.only()).id)).received_at
+    for _ in range(3):
+        await story.wait(timedelta(seconds=31))
+        await story.post(ALERT)
+
+    assert first < (await story.ledger.load((await story.only()).id)).received_at

@@ -339,6 +339,18 @@ def test_a_timeout_is_looked_at_again() -> None:
     assert Do.REOBSERVE is walk(asked, yes(asked), GO, Failed("slow", certain=False)).pending.do  # type: ignore[union-attr]
 
 
+def test_a_step_whose_outcome_is_always_lost_goes_to_a_person() -> None:
+    """It is begun three times, with a recheck before each, and not for ever."""
+    asked = walk(begin(Mode.APPROVE), GO, Planned(plan()))
+    state = walk(asked, yes(asked), GO)
+    for _ in range(2):
+        state = walk(state, Failed("lost", certain=False), Reobserved(Progress.UNTOUCHED), GO)
+        assert Do.APPLY is state.pending.do  # type: ignore[union-attr]
+
+    last = walk(state, Failed("lost", certain=False), Reobserved(Progress.UNTOUCHED))
+    assert (Phase.ESCALATING, Phase.UNKNOWN) == (last.phase, last.outcome)
+
+
 def test_a_runbook_is_confirmed_by_a_person_and_verified_by_its_figure() -> None:
     """Nothing is executed; a person says that it was done, and Prometheus has the last word."""
     runbook = Plan("runbook", (), NOON, ("look at it",))

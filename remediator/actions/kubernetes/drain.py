@@ -13,13 +13,12 @@ from remediator.actions.kubernetes.cluster import Held, Object
 from remediator.actions.kubernetes.connection import KubernetesAction, Name, rule
 from remediator.actions.kubernetes.evict import evict
 from remediator.actions.kubernetes.nodes import (
-    NODE,
     NODES,
     Node,
-    is_cordoned,
     node,
     node_permissions,
     require_others,
+    set_cordon,
 )
 from remediator.actions.kubernetes.workloads import must_hold
 from remediator.domain.plans import Effect, Progress, Result
@@ -177,16 +176,7 @@ class Drain(KubernetesAction):
         return tuple(classify(one, namespaces, params.lose_empty_dirs) for one in found)
 
     async def _cordon(self, effect: Effect, params: DrainParams, cordoned: bool) -> bool:
-        connection = self._connection
-
-        def change(found: Object) -> Object | None:
-            connection.check_node(params.node, found["metadata"].get("labels") or {})
-            must_hold(effect.subject, {"uid": effect.before["uid"]}, {"uid": found["metadata"]["uid"]})
-            if is_cordoned(found) == cordoned:
-                return None
-            return {"spec": {"unschedulable": True if cordoned else None}}
-
-        return await self._cluster.change(NODE, change, name=params.node)
+        return await set_cordon(self._cluster, self._connection, effect, params.node, cordoned)
 
     async def _empty(self, effect: Effect, params: DrainParams, cordoned: bool) -> Result:
         """Evict round by round. Pods that a budget holds are asked for again until the time is over."""

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from remediator.actions.kubernetes.cluster import Object
-from remediator.actions.kubernetes.connection import KubernetesAction, Name, rule
+from remediator.actions.kubernetes.cluster import Cluster, Object
+from remediator.actions.kubernetes.connection import KubernetesAction, KubernetesConnection, Name, rule
 from remediator.actions.kubernetes.workloads import must_hold
 from remediator.domain.plans import Effect, Progress, Result
 from remediator.errors import Drifted, NothingSelected, Refused
@@ -66,16 +66,7 @@ class _Nodes(KubernetesAction):
         return None if found is None else node(found, every)
 
     async def _set(self, effect: Effect, name: str, cordoned: bool) -> bool:
-        connection = self._connection
-
-        def change(found: Object) -> Object | None:
-            connection.check_node(name, found["metadata"].get("labels") or {})
-            must_hold(effect.subject, {"uid": effect.before["uid"]}, {"uid": found["metadata"]["uid"]})
-            if is_cordoned(found) == cordoned:
-                return None
-            return {"spec": {"unschedulable": True if cordoned else None}}
-
-        return await self._cluster.change(NODE, change, name=name)
+        return await set_cordon(self._cluster, self._connection, effect, name, cordoned)
 
 
 class Cordon(_Nodes):
@@ -195,6 +186,21 @@ class Uncordon(_Nodes):
     def permissions(self, params: UncordonParams) -> Permissions:
         """Listing the nodes, and patching the one."""
         return node_permissions(params.node)
+
+
+async def set_cordon(
+    cluster: Cluster, connection: KubernetesConnection, effect: Effect, name: str, cordoned: bool
+) -> bool:
+    """Cordon or uncordon exactly the node of the effect; False where it is so already."""
+
+    def change(found: Object) -> Object | None:
+        connection.check_node(name, found["metadata"].get("labels") or {})
+        must_hold(effect.subject, {"uid": effect.before["uid"]}, {"uid": found["metadata"]["uid"]})
+        if is_cordoned(found) == cordoned:
+            return None
+        return {"spec": {"unschedulable": True if cordoned else None}}
+
+    return await cluster.change(NODE, change, name=name)
 
 
 def node(found: Object, every: tuple[Object, ...]) -> Node:

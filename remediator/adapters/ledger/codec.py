@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from json.encoder import encode_basestring
@@ -15,9 +14,6 @@ import pydantic_core
 from remediator.domain.alerts import Labels
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-PACK_FROM: Final = 1024
-"""Bytes from which a body is compressed: below, the gain is less than a page and not worth the time."""
 
 
 def to_micros(moment: datetime) -> int:
@@ -53,16 +49,6 @@ quote = encode_basestring
 def labels_json(labels: Labels) -> str:
     """A label set as JSON, the fast way: it is written for every new alert and hashed nowhere."""
     return pydantic_core.to_json(dict(labels)).decode()
-
-
-def pack(body: bytes) -> tuple[int, bytes]:
-    """A delivery's body as it is stored, and whether that is compressed."""
-    return (1, zlib.compress(body, 1)) if len(body) >= PACK_FROM else (0, body)
-
-
-def unpack(packed: int, body: bytes) -> bytes:
-    """The body as it came."""
-    return zlib.decompress(body) if packed else bytes(body)
 
 
 def episode_bytes(episode: str) -> bytes:

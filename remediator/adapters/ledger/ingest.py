@@ -18,7 +18,6 @@ from remediator.adapters.ledger.bodies import encode, mode_of, snapshot_of
 from remediator.adapters.ledger.codec import (
     episode_bytes,
     labels_json,
-    pack,
     quote,
     to_micros,
     to_micros_or_none,
@@ -144,8 +143,8 @@ class Ingest:
         last += 1
         batch.bodies[same] = last
         listed = b"".join(map(episode_bytes, keys))
-        packed, body = pack(delivery.body)
-        batch.deliveries.append((last, at, at, 1, delivery.source, delivery.rejected, packed, listed, body))
+        row = (last, at, at, 1, delivery.source, delivery.rejected, listed, delivery.body)
+        batch.deliveries.append(row)
         return last
 
     def _news(

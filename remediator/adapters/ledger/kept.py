@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import JSON, Connection, delete, func, select, type_coerce
 
-from remediator.adapters.ledger.codec import episode_bytes, from_micros, to_micros, unpack
+from remediator.adapters.ledger.codec import episode_bytes, from_micros, to_micros
 from remediator.adapters.ledger.ingest import COALESCE, Ingest
 from remediator.adapters.ledger.schema import deliveries, episodes, outbox
 from remediator.adapters.ledger.transaction import Transaction
@@ -80,5 +80,5 @@ def prune(transaction: Transaction, ingest: Ingest, before: datetime) -> int:
 
 
 def _delivery(row: Any) -> Delivery:
-    body = unpack(row.packed, row.body)
+    body = bytes(row.body)
     return Delivery(body, from_micros(row.received_at), row.source, row.rejected)

@@ -44,7 +44,6 @@ deliveries = Table(
     Column("count", Integer, nullable=False, comment="how often the same body came"),
     Column("source", Text, nullable=False),
     Column("rejected", Text, nullable=False),
-    Column("packed", Integer, nullable=False, comment="1: the body is compressed with zlib"),
     Column("episodes", LargeBinary, nullable=False, comment="16 bytes for each episode in it"),
     Column("body", LargeBinary, nullable=False),
     Index(None, "last_at"),

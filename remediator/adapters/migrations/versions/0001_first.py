@@ -20,7 +20,6 @@ def upgrade() -> None:
         sa.Column("count", sa.Integer(), nullable=False, comment="how often the same body came"),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("rejected", sa.Text(), nullable=False),
-        sa.Column("packed", sa.Integer(), nullable=False, comment="1: the body is compressed with zlib"),
         sa.Column("episodes", sa.LargeBinary(), nullable=False, comment="16 bytes for each episode in it"),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),

@@ -1,0 +1,82 @@
+# `make run` shows it at work; `make test` shows that it works. Everything else is a part of one of them.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+
+# The real servers of the tests need root (a Docker engine, network namespaces). Without it, sudo runs pytest.
+ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n HOME=$(HOME) PATH=$(PATH))
+PYTEST := $(ROOT) env TESTCONTAINERS_RYUK_DISABLED=true $(PY) -m pytest
+LOCK := uv pip compile --quiet --generate-hashes --universal --no-emit-index-url --custom-compile-command "make lock"
+PARALLEL := -n 2 --dist loadgroup
+
+.DEFAULT_GOAL := help
+.PHONY: help venv run test lint checks unit integration e2e bench tools system lock
+
+help: ## Say what can be made
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 20
+
+venv: $(VENV)/installed-tests ## Install into .venv exactly what the lock files say
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+		then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null; \
+		else echo "Python's venv is missing: apt-get install python3-venv" >&2; exit 1; fi
+	@$(PYTHON) -m venv $(VENV)
+
+# What serving needs, without the tests' tools: little enough that `make run` shows something within a minute.
+$(VENV)/installed: requirements.lock pyproject.toml | $(PY)
+	$(call install,requirements.lock)
+	@touch $@
+
+$(VENV)/installed-tests: tests/requirements.lock pyproject.toml | $(PY)
+	$(call install,tests/requirements.lock)
+	@touch $(VENV)/installed $@
+
+# Compiling every module of every package would double the time; Python compiles those that are imported.
+define install
+@echo "installing what $(1) says into $(VENV)"
+@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r $(1)
+@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --no-deps -e .
+endef
+
+run: $(VENV)/installed ## Serve the shipped rules and playbooks, and show the first suggested plan
+	$(VENV)/bin/remediator serve --demo
+
+test: venv system tools lint checks ## Everything: lint, types, contracts, rules, and tests against real servers
+	$(PYTEST) $(PARALLEL) tests
+
+lint: venv ## Style, formatting, types, and who may import whom
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy remediator tests
+	$(VENV)/bin/lint-imports
+
+checks: system ## Prometheus's and Alertmanager's own checks of the shipped files
+	promtool check rules $(wildcard prometheus/rules/*.yml)
+	promtool test rules $(wildcard prometheus/tests/*_test.yml)
+	amtool check-config alertmanager/alertmanager.yml
+
+unit: venv ## The tests that need nothing but Python
+	$(PY) -m pytest $(PARALLEL) tests/unit
+
+integration: venv system tools ## The tests of single parts against real servers
+	$(PYTEST) $(PARALLEL) tests/support tests/integration
+
+e2e: venv system tools ## The tests of the whole service against real servers
+	$(PYTEST) $(PARALLEL) tests/e2e tests/chaos tests/browser
+
+bench: venv system ## Measure against the floor, and print the ratios
+	$(PY) -m tests.bench
+
+system: ## Install the Debian packages of the real servers, if they are missing
+	@tests/install.sh
+
+tools: venv ## Build the real servers that exist only as Go modules, once, into the user's cache
+	@$(PY) -m tests.support.tools.build
+
+lock: ## Pin every dependency anew, with hashes: what serving needs, and with it what the tests need
+	$(LOCK) pyproject.toml -o requirements.lock
+	$(LOCK) --extra test -c requirements.lock pyproject.toml -o tests/requirements.lock

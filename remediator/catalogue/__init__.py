@@ -1,0 +1,1 @@
+"""What the installed actions say of themselves, for `remediator actions` and docs/actions.md."""

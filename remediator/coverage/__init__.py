@@ -1,0 +1,1 @@
+"""Whether everything that is documented reaches a playbook: alerting rules, routes, rules and playbooks, joined."""
