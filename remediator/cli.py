@@ -395,12 +395,10 @@ def _call(
 ) -> Any:
     import aiohttp
 
+    token = token_file.read_text().strip() if token_file else os.environ.get("REMEDIATOR_TOKEN", "")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+
     async def call() -> tuple[int, Any]:
-        headers = {}
-        if token_file is not None:
-            headers["Authorization"] = f"Bearer {token_file.read_text().strip()}"
-        elif "REMEDIATOR_TOKEN" in os.environ:
-            headers["Authorization"] = f"Bearer {os.environ['REMEDIATOR_TOKEN']}"
         timeout = aiohttp.ClientTimeout(total=30)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from remediator import telemetry
-from remediator.domain.alerts import Alert, Labels, Status
+from remediator.domain.alerts import Alert, Status
 from remediator.domain.events import Event
 from remediator.domain.rules import Mode, RuleTable
 from remediator.errors import BadPayload, WorldUnavailable

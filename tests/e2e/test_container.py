@@ -73,7 +73,7 @@ async def test_a_hung_container_is_restarted_after_approval(
                 container.exec_run(["killall", "httpd"])
                 await prometheus.firing("BrainstemApiDown", within=60)
                 card = await slack.wait_for(
-                    lambda message: f"restart container {NAME} ({container.id[:12]}" in message.shown,
+                    lambda message: f"restart container {NAME} ({str(container.id)[:12]}" in message.shown,
                     within=60,
                     what="the card with the container's id",
                 )

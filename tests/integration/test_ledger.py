@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from remediator.adapters.ledger import SqlLedger
 from remediator.domain.events import Event
 from remediator.domain.guards import Limits
 from remediator.domain.plans import Effect, Plan, PlannedStep, Result
-from remediator.domain.remediations import Command, Do, Phase, Transition
+from remediator.domain.remediations import Command, Do, Phase, Remediation, Transition
 from remediator.domain.rules import Mode
 from remediator.errors import LedgerUnavailable, StaleWrite
 from remediator.pipeline.ports import Accepted, Delivery, Message, Sighting, Switch
@@ -51,10 +52,10 @@ async def ledger(
     await opened.close()
 
 
-async def begin(ledger: SqlLedger, name: str = "a", rule: str = "cache", **options: object) -> object:
+async def begin(ledger: SqlLedger, name: str = "a", rule: str = "cache", **options: Any) -> Remediation:
     """A remediation that was just matched."""
     of = alert(name)
-    begun = draft(of, rule, **options)  # type: ignore[arg-type]
+    begun = draft(of, rule, **options)
     await ledger.accept(delivery(of), (Sighting(of, (begun,)),))
     return begun
 
@@ -289,6 +290,7 @@ async def test_a_plan_comes_back_with_its_digest(ledger: SqlLedger) -> None:
     loaded = (await ledger.load(begun.id)).remediation
 
     assert written == loaded
+    assert loaded.plan is not None
     assert plan.digest == loaded.plan.digest
     assert "12340" == str(loaded.plan.steps[0].effects[0].figures["keys"])
 
@@ -315,8 +317,8 @@ async def test_list_and_unfinished(ledger: SqlLedger) -> None:
         )
     await ledger.write(ended((await ledger.load("cache-b-120000")).remediation), NOW)
 
-    async def listed(**chosen: object) -> list[str]:
-        return [found.subject for found in await ledger.list(**chosen)]  # type: ignore[arg-type]
+    async def listed(**chosen: Any) -> list[str]:
+        return [found.subject for found in await ledger.list(**chosen)]
 
     assert ["c", "b", "a"] == await listed()
     assert ["c", "b"] == await listed(limit=2)

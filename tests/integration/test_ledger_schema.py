@@ -24,7 +24,7 @@ def differences(engine: Engine) -> list[object]:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True}
         )
-        return compare_metadata(context, metadata)
+        return list(compare_metadata(context, metadata))
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///{folder}/ledger.db"])

@@ -3,10 +3,11 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -129,7 +130,7 @@ async def test_a_stale_write_leaves_the_others_in_its_group(ledger: SqlLedger, t
 
     assert 2 >= ledger.stats.commits - before
     assert [1, StaleWrite, 1] == [
-        type(answer) if isinstance(answer, Exception) else answer.version for answer in answers
+        type(answer) if isinstance(answer, BaseException) else answer.version for answer in answers
     ]
     assert ["moved-a", "moved-c"] == [entry.event.kind for entry in await ledger.journal(after=4)]
     assert await ledger.verify() is None
@@ -252,7 +253,7 @@ async def busy(writer: Writer) -> tuple[threading.Event, asyncio.Future[bool]]:
     return gate, unit
 
 
-def _insert(transaction: Transaction, numbers: list[int]) -> list[int]:
+def _insert(transaction: Transaction, numbers: Sequence[int]) -> list[int]:
     for n in numbers:
         transaction.connection.execute(text("INSERT INTO notes VALUES (:n)"), {"n": n})
     return numbers
@@ -270,7 +271,7 @@ async def test_a_unit_that_raises_rolls_back_only_itself(writer: Writer) -> None
         _insert(transaction, [2])
         raise KeyError("mine")
 
-    units = [
+    units: list[asyncio.Future[Any]] = [
         writer.submit(lambda tx: _insert(tx, [1])),
         writer.submit(fails),
         writer.submit(lambda tx: _insert(tx, [3])),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -27,7 +27,7 @@ RULE = {
 }
 
 
-def rules(folder: Path, *rows: dict[str, object]) -> Path:
+def rules(folder: Path, *rows: Mapping[str, object]) -> Path:
     """A rule file with these rows."""
     folder.mkdir(exist_ok=True)
     document = {

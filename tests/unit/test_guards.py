@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ def resting(until: object) -> Deny:
         pytest.param(NOW + MINUTE, resting(NOW + 11 * MINUTE), id="clock-ran-back"),
     ],
 )
-def test_cooldown(last_finished_at: object, expected: Verdict) -> None:
+def test_cooldown(last_finished_at: datetime | None, expected: Verdict) -> None:
     """A subject rests for the whole cooldown, and not a second longer."""
     facts = replace(CALM, last_finished_at=last_finished_at)
 
@@ -110,9 +111,9 @@ def test_rate_limit(minutes_ago: tuple[int, ...], expected: object) -> None:
         pytest.param(claim, {"claimed_by": "r2"}, "held loud", id="claimed"),
     ],
 )
-def test_guard(guard: object, facts: dict[str, object], expected: str) -> None:
+def test_guard(guard: Any, facts: dict[str, Any], expected: str) -> None:
     """Each guard allows, holds (and says until when) or denies for good; wishes are quiet, doubts are loud."""
-    verdict = guard(replace(CALM, **facts), Limits())  # type: ignore[operator]
+    verdict = guard(replace(CALM, **facts), Limits())
 
     told = "allow"
     if isinstance(verdict, Deny):

@@ -361,7 +361,7 @@ def test_a_runbook_is_confirmed_by_a_person_and_verified_by_its_figure() -> None
 
 
 def test_a_runbook_that_did_not_help_climbs() -> None:
-    """ "Did not help" proposes the next rung."""
+    """The word that it did not help proposes the next rung."""
     runbook = Plan("runbook", (), NOON, ("look at it",))
     asked = walk(begin(Mode.NOTIFY, Mode.APPROVE), GO, Planned(runbook))
     climbed = walk(asked, yes(asked, approve=False))
