@@ -10,8 +10,10 @@ PYTEST := $(ROOT) env TESTCONTAINERS_RYUK_DISABLED=true $(PY) -m pytest
 LOCK := uv pip compile --quiet --generate-hashes --universal --no-emit-index-url --custom-compile-command "make lock"
 PARALLEL := -n 2 --dist loadgroup
 
+NEW = $(dir $(shell $(PY) -c 'from tests.support.tools.build import tool; print(tool("promtool"))'))
+
 .DEFAULT_GOAL := help
-.PHONY: help venv run test lint checks unit integration e2e bench tools system lock
+.PHONY: help venv run test lint checks checks-new unit integration e2e bench tools system lock
 
 help: ## Say what can be made
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /  make \1\t/' | expand -t 20
@@ -45,8 +47,15 @@ endef
 run: $(VENV)/installed ## Serve the shipped rules and playbooks, and show the first suggested plan
 	$(VENV)/bin/remediator serve --demo
 
-test: venv system tools lint checks ## Everything: lint, types, contracts, rules, and tests against real servers
-	$(PYTEST) $(PARALLEL) tests
+# The tools take long to build on a bare machine: they are built while everything that does not need them runs.
+test: venv system ## Everything: lint, types, contracts, rules, and tests against real servers
+	@mkdir -p .run && { nice $(PY) -m tests.support.tools.build >.run/tools.log 2>&1 & echo $$! >.run/tools.pid; }
+	$(MAKE) lint checks unit
+	@echo "waiting for the tools that are built from source"; \
+		while kill -0 $$(cat .run/tools.pid) 2>/dev/null; do sleep 1; done; \
+		$(PY) -m tests.support.tools.build >/dev/null || { tail -n 40 .run/tools.log >&2; exit 1; }
+	$(MAKE) checks-new
+	$(PYTEST) $(PARALLEL) tests --ignore=tests/unit
 
 lint: venv ## Style, formatting, types, and who may import whom
 	$(VENV)/bin/ruff check .
@@ -59,7 +68,10 @@ checks: system ## Prometheus's and Alertmanager's own checks of the shipped file
 	promtool test rules $(wildcard prometheus/tests/*_test.yml)
 	amtool check-config alertmanager/alertmanager.yml
 
-unit: venv ## The tests that need nothing but Python
+checks-new: tools ## The same, with the newest promtool and amtool
+	$(NEW)promtool check rules $(wildcard prometheus/rules/*.yml)
+	$(NEW)promtool test rules $(wildcard prometheus/tests/*_test.yml)
+unit: venv ## The quick tests: pure ones, and those that run promtool, amtool and Alertmanager
 	$(PY) -m pytest $(PARALLEL) tests/unit
 
 integration: venv system tools ## The tests of single parts against real servers

@@ -28,6 +28,7 @@ from remediator.assembly import Parts, assemble
 from remediator.domain.approvals import Person
 from remediator.pipeline.housekeeping import Housekeeping
 from remediator.pipeline.ports import Actions, Clock, Messenger, World
+from remediator.pipeline.schedule import Scheduler
 from remediator.redaction import Redactor
 from remediator.settings import Settings
 from remediator.web.app import make_app
@@ -103,7 +104,20 @@ async def running(
         if slack is not None:
             await slack.start(parts.service)
         keeper = Housekeeping(ledger, parts.dispatch, clock, anchors.append if anchors else None)
-        for work in (parts.dispatch.run(parts.advance.run), parts.outbox.run(), keeper.run()):
+        scheduler = Scheduler(
+            ledger,
+            parts.dispatch,
+            clock,
+            settings.mode,
+            # A recording is played as it was; what is due by the clock today is no part of it.
+            lambda: () if settings.recording else parts.book.schedules,
+        )
+        for work in (
+            parts.dispatch.run(parts.advance.run),
+            parts.outbox.run(),
+            keeper.run(),
+            scheduler.run(),
+        ):
             stack.push_async_callback(_stop, asyncio.create_task(work))
         stack.push_async_callback(_finish, parts)
         interactions = slack if slack is not None and not settings.slack.app_token else None

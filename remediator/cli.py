@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from remediator import __version__
+from remediator.commands.actions import actions
+from remediator.commands.permissions import permissions
 from remediator.errors import ConfigError, Finding, RemediatorError
 
 app = typer.Typer(
@@ -103,19 +105,79 @@ def serve(
         raise typer.Exit(1) from error
 
 
+PrometheusOption = Annotated[
+    Path | None,
+    typer.Option("--prometheus-rules", help="folder of Prometheus's rule files (default: prometheus/rules)"),
+]
+
+
 @app.command()
-def check(config: ConfigOption = None) -> None:
-    """Read settings, rules and playbooks, and say everything that is wrong with them."""
+def check(
+    config: ConfigOption = None,
+    prometheus_rules: PrometheusOption = None,
+    alertmanager: Annotated[
+        Path | None,
+        typer.Option("--alertmanager", help="alertmanager.yml (default: alertmanager/alertmanager.yml)"),
+    ] = None,
+) -> None:
+    """Say everything that is wrong with settings, rules, playbooks, and between them and Prometheus's files."""
     from remediator.bootstrap import load_book
+    from remediator.commands.check import check as join
 
     try:
-        book = load_book(_settings(config))
+        settings = _settings(config)
+        book = load_book(settings)
+        unauthenticated = settings.server.allow_unauthenticated
+        checked = join(book, prometheus_rules, alertmanager, unauthenticated=unauthenticated)
     except ConfigError as error:
         raise _stop_with(error.findings) from error
-    for warning in book.warnings:
-        out.print(str(warning), style="yellow", markup=False)
-    systems = ", ".join(sorted(book.systems))
-    out.print(f"{len(book.table)} rules, {len(book.playbooks)} playbooks, systems: {systems}")
+    for finding in checked.findings:
+        style = "yellow" if finding.severity == "warning" else "red"
+        out.print(str(finding), style=style, markup=False)
+    out.print(checked.summary)
+    if checked.exit_code:
+        raise typer.Exit(checked.exit_code)
+
+
+@app.command()
+def coverage(
+    config: ConfigOption = None,
+    format_: Annotated[str, typer.Option("--format", help="table, markdown or json")] = "table",
+    what: Annotated[str, typer.Option(help="thresholds, procedures or all")] = "all",
+    prometheus_rules: PrometheusOption = None,
+) -> None:
+    """Print threshold -> alert -> rule -> playbook, and procedure -> playbook, for everything documented."""
+    from remediator.bootstrap import load_book
+    from remediator.commands.coverage import coverage as cover
+
+    try:
+        text, code = cover(load_book(_offline(config)), format_, what, prometheus_rules)
+    except ConfigError as error:
+        raise _stop_with(error.findings) from error
+    sys.stdout.write(text)
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command("test")
+def test_(
+    files: Annotated[list[Path] | None, typer.Argument(help="files of cases (default: all)")] = None,
+    config: ConfigOption = None,
+    prometheus_rules: PrometheusOption = None,
+) -> None:
+    """Run the cases of rules/tests: an alert's labels in; rule, playbooks, parameters and modes out."""
+    from remediator.bootstrap import load_book
+    from remediator.commands.ruletest import run
+
+    try:
+        settings = _offline(config)
+        lines, code = run(load_book(settings), settings.paths.rules, files or (), prometheus_rules)
+    except ConfigError as error:
+        raise _stop_with(error.findings) from error
+    for line in lines:
+        out.print(line, markup=False)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -371,23 +433,13 @@ def journal_show(
 
 
 @app.command()
-def actions() -> None:
-    """List the installed actions: parameters, idempotence, connection."""
-    from remediator.adapters.registry import action_class, connection_kind, kinds
-
-    table = Table("kind", "connection", "idempotent", "parameters", "what")
-    for kind in kinds():
-        class_ = action_class(kind)
-        params = ", ".join(name for name in class_.Params.model_fields if name != "connection")
-        about = (class_.__doc__ or "").strip().split("\n")[0]
-        table.add_row(kind, connection_kind(class_), "yes" if class_.idempotent else "no", params, about)
-    out.print(table)
-
-
-@app.command()
 def version() -> None:
     """Print the version."""
     out.print(__version__)
+
+
+app.command()(actions)
+app.command()(permissions)
 
 
 def _call(

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from remediator.containers import Container, container_of
 from remediator.errors import (
     ActionError,
     Drifted,
@@ -27,41 +27,8 @@ from remediator.offload import offload
 
 R = TypeVar("R")
 
-ACTIVE = ("running", "restarting", "paused")
-"""The states in which a container's processes are there, or come back by themselves."""
-
 _LOOK_EVERY_SECONDS = 0.2
 _SETTLED_AFTER_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """What the engine says of a container. `started_at` tells one run from the next."""
-
-    id: str
-    name: str
-    image: str
-    status: str
-    health: str
-    started_at: str
-    finished_at: str = ""
-    restart_policy: str = ""
-    network_mode: str = ""
-    networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Its endpoints as the engine shows them, by the network's name."""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    volumes: tuple[str, ...] = ()
-    """Where in it anything is mounted that keeps data: volumes, and writable folders of the host."""
-
-    @property
-    def active(self) -> bool:
-        """Whether it runs, is about to, or is paused."""
-        return self.status in ACTIVE
-
-    @property
-    def comes_back(self) -> bool:
-        """Whether the engine starts it again when the engine itself is restarted, even after a stop."""
-        return self.restart_policy == "always"
 
 
 class Engine:
@@ -109,7 +76,7 @@ class Engine:
         found = await self.look(
             lambda api: api.inspect_container(reference), f"there is no container {reference}"
         )
-        return _container(found)
+        return container_of(found)
 
     async def find(self, reference: str) -> Container | None:
         """As `inspect`, None where there is none."""
@@ -226,19 +193,6 @@ class Engine:
                 raise TemporaryFailure(f"the Docker engine does not answer at {path}: {error}") from error
 
 
-def same(seen: Container | None, effect_before: Mapping[str, Any], name: str) -> Container:
-    """The very container that was planned on, under the name that is allowed.
-
-    Raises:
-        Drifted: when it is gone or has another name.
-    """
-    if seen is None:
-        raise Drifted(f"the container {name} ({effect_before['id'][:12]}) is gone")
-    if seen.name != name:
-        raise Drifted(f"the container {effect_before['id'][:12]} is {seen.name}, and {name} was planned on")
-    return seen
-
-
 async def _together(what: str, calls: Sequence[Coroutine[Any, Any, None]]) -> None:
     """Await all, also where some fail, and tell of every failure."""
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -297,32 +251,3 @@ def _never_sent(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _container(found: Mapping[str, Any]) -> Container:
-    state, host = found["State"], found.get("HostConfig") or {}
-    settings = found.get("NetworkSettings") or {}
-    return Container(
-        id=found["Id"],
-        name=found["Name"].lstrip("/"),
-        image=found["Image"],
-        status=state["Status"],
-        health=(state.get("Health") or {}).get("Status", ""),
-        started_at=state["StartedAt"],
-        finished_at=state.get("FinishedAt", ""),
-        restart_policy=(host.get("RestartPolicy") or {}).get("Name", ""),
-        network_mode=host.get("NetworkMode", ""),
-        networks=settings.get("Networks") or {},
-        labels=(found.get("Config") or {}).get("Labels") or {},
-        volumes=_volumes(found.get("Mounts") or ()),
-    )
-
-
-def _volumes(mounts: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    return tuple(
-        sorted(
-            mount["Destination"]
-            for mount in mounts
-            if mount["Type"] == "volume" or (mount["Type"] == "bind" and mount.get("RW", True))
-        )
-    )

@@ -254,14 +254,13 @@ def _at(value: Any, pointer: str) -> Any:
     """RFC 6901."""
     for raw in pointer.split("/")[1:]:
         name = raw.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, list):
-            if not re.fullmatch(r"0|[1-9][0-9]{0,8}", name):
+        match value:
+            case list() if re.fullmatch(r"0|[1-9][0-9]{0,8}", name):
+                value = value[int(name)]
+            case dict():
+                value = value[name]
+            case _:
                 raise LookupError(name)
-            value = value[int(name)]
-        elif isinstance(value, dict):
-            value = value[name]
-        else:
-            raise LookupError(name)
     return value
 
 

@@ -11,6 +11,7 @@ import aiohttp
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from remediator.domain.alerts import Alert, Labels
+from remediator.domain.matchers import Matcher, Operator
 from remediator.errors import WorldUnavailable
 
 _TRIES = 3
@@ -64,15 +65,21 @@ class HttpWorld:
         return bool(found), shown or "no sample"
 
     async def muted(self, labels: Labels) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The silences and the inhibiting alerts that Alertmanager names for this very label set."""
+        """The silences and the inhibiting alerts that Alertmanager names for this very label set.
+
+        Where it holds no such alert, as for a scheduled run, its active silences are compared with the labels.
+        """
         found = await self._alerts([(name, value) for name, value in labels.items()])
+        ours = [alert for alert in found if alert["labels"] == dict(labels)]
+        if not ours:
+            silences = await self._get(self._alertmanager, "/api/v2/silences", [])
+            return silenced_by(silences, labels), ()
         silenced: list[str] = []
         inhibited: list[str] = []
-        for alert in found:
-            if alert["labels"] == dict(labels):
-                silenced += alert["status"].get("silencedBy") or []
-                inhibited += alert["status"].get("inhibitedBy") or []
-                inhibited += alert["status"].get("mutedBy") or []
+        for alert in ours:
+            silenced += alert["status"].get("silencedBy") or []
+            inhibited += alert["status"].get("inhibitedBy") or []
+            inhibited += alert["status"].get("mutedBy") or []
         return tuple(silenced), tuple(inhibited)
 
     async def alerts(self, group_labels: Labels) -> tuple[Alert, ...]:
@@ -143,6 +150,34 @@ class HttpWorld:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=self._timeout)
         return self._session
+
+
+def silenced_by(silences: Any, labels: Labels) -> tuple[str, ...]:
+    """The ids of the active silences whose matchers all hold for these labels.
+
+    Raises:
+        WorldUnavailable: when this is not what Alertmanager answers with.
+    """
+    try:
+        return tuple(
+            silence["id"]
+            for silence in silences
+            if silence["status"]["state"] == "active"
+            and all(_matcher(given).matches(labels) for given in silence["matchers"])
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise WorldUnavailable("Alertmanager did not answer with silences that can be read") from error
+
+
+def _matcher(given: dict[str, Any]) -> Matcher:
+    equal, regex = given.get("isEqual", True), given["isRegex"]
+    operator = {
+        (True, False): Operator.EQUAL,
+        (False, False): Operator.NOT_EQUAL,
+        (True, True): Operator.REGEX,
+        (False, True): Operator.NOT_REGEX,
+    }[equal, regex]
+    return Matcher(given["name"], operator, given["value"])
 
 
 def _bearer(token: str | None) -> dict[str, str]:

@@ -109,8 +109,12 @@ def _bounds(schema: Schema, inner: Schema) -> Iterator[str]:
     for one in schema.get("anyOf", ()):
         yield from _bounds(one, inner)
     if isinstance(schema.get("items"), Mapping):
-        yield from (f"each {bound}" for bound in _bounds(schema["items"], inner))
+        yield from _each(_bounds(schema["items"], inner))
     keys = [*schema.get("patternProperties", ()), *[schema.get("propertyNames", {}).get("pattern")]]
     yield from (f"each name like `{pattern}`" for pattern in keys if pattern)
     if schema.get("type") == "object":
-        yield from (f"each {bound}" for bound in _bounds(_values(schema), inner))
+        yield from _each(_bounds(_values(schema), inner))
+
+
+def _each(bounds: Iterator[str]) -> Iterator[str]:
+    return (bound if bound.startswith("each ") else f"each {bound}" for bound in bounds)

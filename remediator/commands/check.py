@@ -9,14 +9,13 @@ from remediator.adapters.rulebook import RuleBook
 from remediator.adapters.yamlfiles import in_order
 from remediator.coverage import findings as look
 from remediator.coverage.alertingrules import PrometheusRules, external_labels, read_alerting_rules
-from remediator.coverage.documented import read_documented
+from remediator.coverage.documented import Documented, read_documented
 from remediator.coverage.routes import Routing, read_routing
 from remediator.errors import Finding
 
 RULES = Path("prometheus/rules")
 ALERTMANAGER = Path("alertmanager/alertmanager.yml")
-THRESHOLDS = Path("prometheus/thresholds.yml")
-PROCEDURES = Path("prometheus/procedures")
+"""Where they usually are. Beside the folder of rules: prometheus.yml, thresholds.yml and procedures/."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +60,15 @@ def check(
     """
     rules_folder = given_or_there(prometheus_rules, RULES)
     routes_file = given_or_there(alertmanager, ALERTMANAGER)
-    procedures_folder = given_or_there(procedures, PROCEDURES)
     rules = rules_of(rules_folder) if rules_folder else None
     routing = read_routing(routes_file) if routes_file else None
     found = [*book.warnings, *_found(book, rules, routing, unauthenticated)]
-    if rules is not None and procedures_folder is not None:
-        named = read_documented(None, procedures_folder).procedures
-        found += look.without_procedure(rules.alerts, named)
+    if rules_folder is not None and rules is not None:
+        thresholds = given_or_there(None, rules_folder.parent / "thresholds.yml")
+        folder = given_or_there(procedures, rules_folder.parent / "procedures")
+        documented = read_documented(thresholds, folder) if folder else Documented()
+        found += look.without_procedure(rules.alerts, documented.procedures)
+        found += look.ungated(documented, book.playbooks)
     return Checked(in_order(found), _summary(book, rules, routing))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from remediator.adapters.rulebook import RuleBook
-from remediator.commands.check import PROCEDURES, RULES, THRESHOLDS, rules_of
+from remediator.commands.check import RULES, rules_of
 from remediator.coverage.documented import read_documented
 from remediator.coverage.render import FORMATS, WHAT, render
 from remediator.coverage.table import Coverage, cover
@@ -18,13 +18,16 @@ def read_coverage(
     thresholds: Path | None = None,
     procedures: Path | None = None,
 ) -> Coverage:
-    """The coverage of these files; the usual places where none are given.
+    """The coverage of these files. Without them: prometheus/rules, and beside it thresholds.yml and procedures/.
 
     Raises:
         ConfigError: when a file cannot be read.
     """
-    documented = read_documented(thresholds or THRESHOLDS, procedures or PROCEDURES)
-    return cover(documented, rules_of(prometheus_rules or RULES), book)
+    folder = prometheus_rules or RULES
+    documented = read_documented(
+        thresholds or folder.parent / "thresholds.yml", procedures or folder.parent / "procedures"
+    )
+    return cover(documented, rules_of(folder), book)
 
 
 def coverage(

@@ -56,8 +56,17 @@ class Procedure(BaseModel):
     title: str
     arguments: dict[str, Any] = Field(default={}, alias="with")
     documented: Any = None
-    gates: tuple[str, ...] = ()
+    gates: tuple[str | dict[str, str], ...] = ()
+    """Ids of documented gates; one that is no gate of the playbook says how it is kept, as `{id: how}`."""
     mode: ModeName | None = None
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """How each gate is kept; empty where that is the playbook's to say."""
+        told: dict[str, str] = {}
+        for gate in self.gates:
+            told |= {gate: ""} if isinstance(gate, str) else gate
+        return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +78,9 @@ class Documented:
     documents: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, tuple[str, int, int]] = field(default_factory=dict)
 
-    def finding(self, procedure: str, message: str) -> Finding:
+    def finding(self, procedure: str, message: str, severity: str = "error") -> Finding:
         """A finding at a procedure's name."""
-        return Finding(*self.places[procedure], message)
+        return Finding(*self.places[procedure], message, severity)
 
 
 def read_documented(thresholds: Path | None, procedures: Path) -> Documented:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from remediator.adapters.yamlfiles import Document, load_yaml
 from remediator.coverage.alertingrules import AlertingRule
+from remediator.coverage.documented import Documented
 from remediator.coverage.routes import Route, Routing
 from remediator.coverage.shapes import Answer, Shape, all_match, matches
 from remediator.domain.durations import format_duration
+from remediator.domain.playbooks import Playbook
 from remediator.domain.rules import Rule, RuleTable
 from remediator.errors import ConfigError, Finding
 
@@ -217,3 +219,22 @@ def without_procedure(alerts: Sequence[AlertingRule], procedures: Mapping[str, o
         if procedures and name and name not in procedures:
             told = f"{alert.told}: there is no procedure {name!r}; add it to prometheus/procedures/, or mend the name"
             yield alert.finding(told)
+
+
+def ungated(documented: Documented, playbooks: Mapping[str, Playbook]) -> Iterator[Finding]:
+    """Documented gates of a procedure that its playbook does not ask before it acts. A person reads a runbook's."""
+    names = {item.id: item.name for item in documented.items if item.carrier == "gate"}
+    for name, procedure in documented.procedures.items():
+        playbook = playbooks.get(procedure.playbook)
+        if playbook is None or playbook.is_runbook:
+            continue
+        asked = {gate.id for gate in playbook.gates}
+        open_ = [
+            gate for gate, how in procedure.kept.items() if not how and not asked & {gate, names.get(gate)}
+        ]
+        if open_:
+            told = (
+                f"{playbook.name} acts without asking {', '.join(open_)}; add gates to the playbook, or say here how"
+                " each is kept, as `- {GATE: how}`"
+            )
+            yield documented.finding(name, told, "warning")

@@ -59,7 +59,7 @@ def _as_json(coverage: Coverage) -> dict[str, Any]:
                 "with": row.procedure.arguments,
                 "mode": row.procedure.mode,
                 "documented": row.procedure.documented,
-                "gates": list(row.procedure.gates),
+                "gates": row.procedure.kept,
                 "risk": row.risk,
                 "runbook": row.runbook,
                 "alerts": list(row.alerts),

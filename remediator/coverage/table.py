@@ -18,7 +18,14 @@ from remediator.domain.rules import Rule
 
 _NUMBER = re.compile(r"(?<![\w:.])\d+(?:\.\d+)?(?![\w:.])")
 
+_LINES = re.compile(r"\bL(\d+)(?:-(\d+))?")
+"""Lines of a document, as a procedure names them: `L523`, `L29-41`."""
+
 CARRIED, DOCUMENTED, MISSING = "carried", "documented only", "missing"
+
+
+OURSELVES = "remediator"
+"""The system whose procedures are about remediator itself, and of no document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,7 @@ class Coverage:
         """How many of each, by what carries them."""
         carriers = Counter(row.item.carrier for row in self.thresholds)
         kinds = Counter("runbook" if row.runbook else "playbook" for row in self.procedures)
+        own = sum(row.procedure.system == OURSELVES for row in self.procedures)
         return {
             "thresholds": {
                 "all": len(self.thresholds),
@@ -91,6 +99,7 @@ class Coverage:
             },
             "procedures": {
                 "all": len(self.procedures),
+                "of the documents": len(self.procedures) - own,
                 **Counter(row.status for row in self.procedures),
                 **{f"by {kind}": count for kind, count in sorted(kinds.items())},
             },
@@ -126,8 +135,12 @@ class _Table:
             note = "" if links else f"no playbook and no procedure has the gate {item.name!r}"
             return ThresholdRow(item, CARRIED if links else MISSING, links, note)
         found = [*self._named(item), *self._recorded(item)]
+        once = tuple(self._documented_there(item)) if not found and not item.rows else ()
+        if once:
+            return ThresholdRow(item, CARRIED, once, "once, so no table has a row for it; a person starts it")
         if not found:
-            what = f"alert {item.name!r}" if item.carrier == "alert" else f"alert for {', '.join(item.rows)}"
+            of_rows = f"alert for {', '.join(item.rows) or item.encoded_as}"
+            what = f"alert {item.name!r}" if item.carrier == "alert" else of_rows
             return ThresholdRow(item, MISSING, note=f"there is no {what} of {item.system}")
         links = tuple(
             dict.fromkeys(link for alert, shape, via in found for link in self._links(alert, shape, via))
@@ -172,7 +185,19 @@ class _Table:
                     how = "asked of Prometheus" if gate.promql else "confirmed by a person"
                     yield Link(f"gate {gate.id}, {how}", does=(playbook.name,))
         for name, procedure in self._documented.procedures.items():
-            if names & {*procedure.gates} and procedure.playbook in self._book.playbooks:
+            kept = {gate: how for gate, how in procedure.kept.items() if gate in names}
+            if kept and procedure.playbook in self._book.playbooks:
+                how = next(iter(kept.values()))
+                yield Link(f"procedure {name}" + (f", {how}" if how else ""), does=(procedure.playbook,))
+
+    def _documented_there(self, item: Item) -> Iterator[Link]:
+        """A task that is due once has no row in a table: the procedures that name its line carry it."""
+        if item.encoded_as != "task:once":
+            return
+        for name, procedure in self._documented.procedures.items():
+            lines = _LINES.findall(str(procedure.documented))
+            named = any(int(first) <= item.line <= int(last or first) for first, last in lines)
+            if named and procedure.system == item.system and procedure.playbook in self._book.playbooks:
                 yield Link(f"procedure {name}", does=(procedure.playbook,))
 
     def _routing(self, item: Item) -> ThresholdRow:

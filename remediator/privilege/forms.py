@@ -56,7 +56,9 @@ def redis(uses: Sequence[Use]) -> str:
     told: list[str] = []
     for (server, user), of_server in servers.items():
         places = ", ".join(by_place(of_server))
-        told.append(f"# {server} ({places}); the password is set apart, with ACL SETUSER {user} >...")
+        named = all(getattr(use.settings, "username", None) for use in of_server)
+        told.append(f"# {server} ({places}); its password is set apart, with ACL SETUSER {user} >...")
+        told += [] if named else [f"# name it in the connection: username: {user}"]
         found = traced((one, use.source) for use in of_server for one in use.needs.redis)
         told += [f"# {one}  {source}" for one, sources in found.items() for source in sources]
         told.append(f"ACL SETUSER {user} on resetkeys resetchannels nocommands {_acl(of_server)}")

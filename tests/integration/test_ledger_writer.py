@@ -256,7 +256,7 @@ async def busy(writer: Writer) -> tuple[threading.Event, asyncio.Future[bool]]:
 def _insert(transaction: Transaction, numbers: Sequence[int]) -> list[int]:
     for n in numbers:
         transaction.connection.execute(text("INSERT INTO notes VALUES (:n)"), {"n": n})
-    return numbers
+    return list(numbers)
 
 
 def _notes(transaction: Transaction) -> list[int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import aiohttp
 import pytest
 import yaml
 
@@ -122,6 +124,53 @@ async def test_silences_and_inhibition(world: HttpWorld, alertmanager: Alertmana
         world, {"alertname": "A", "system": "photonic", "severity": "warning"}
     )
     assert ((), ()) == await world.muted({"alertname": "A", "system": "nobody", "severity": "warning"})
+
+
+SCHEDULED = {"alertname": "ScheduledWeeklyScan", "system": "brainstem", "rule": "weekly-scan"}
+
+
+@pytest.mark.parametrize(
+    ("matchers", "expected"),
+    [
+        pytest.param([("system", "brainstem", False, True)], True, id="equal"),
+        pytest.param([("alertname", "Scheduled.*", True, True)], True, id="pattern"),
+        pytest.param([("system", "photonic", False, False)], True, id="not-equal"),
+        pytest.param([("system", "brain.*", True, False)], False, id="not-the-pattern"),
+        pytest.param(
+            [("system", "brainstem", False, True), ("task", "x", False, True)], False, id="one-fails"
+        ),
+    ],
+)
+async def test_a_silence_of_what_alertmanager_does_not_hold(
+    alertmanager: AlertmanagerServer, matchers: list[tuple[str, str, bool, bool]], expected: bool
+) -> None:
+    """A scheduled run is no alert of Alertmanager's: its silences are compared with the run's labels."""
+    names = ("name", "value", "isRegex", "isEqual")
+    now = datetime.now(UTC)
+    body = {
+        "matchers": [dict(zip(names, matcher, strict=True)) for matcher in matchers],
+        "startsAt": now.isoformat(),
+        "endsAt": (now + timedelta(hours=1)).isoformat(),
+        "createdBy": "test",
+        "comment": "a freeze",
+    }
+    world = HttpWorld("", alertmanager.url)
+    try:
+        async with aiohttp.ClientSession() as session:
+            async with session.post(f"{alertmanager.url}/api/v2/silences", json=body) as response:
+                id_ = (await response.json())["silenceID"]
+            active = lambda found: any(s["id"] == id_ and s["status"]["state"] == "active" for s in found)  # noqa: E731
+            async with asyncio.timeout(10):
+                while True:
+                    async with session.get(f"{alertmanager.url}/api/v2/silences") as response:
+                        if active(await response.json()):
+                            break
+            assert (((id_,) if expected else ()), ()) == await world.muted(SCHEDULED)
+            async with session.delete(f"{alertmanager.url}/api/v2/silence/{id_}") as response:
+                assert 200 == response.status
+        assert ((), ()) == await world.muted(SCHEDULED)
+    finally:
+        await world.close()
 
 
 async def _settled(world: HttpWorld, labels: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -19,79 +18,29 @@ from remediator.actions.docker import (
 from remediator.domain.plans import Progress
 from tests.support.docker_images import forget_images, old_image
 from tests.support.dockerd import BUSYBOX, DockerEngine
+from tests.support.engine_contract import Case, Look, changed, look
 
 DAY = timedelta(days=1)
 NAME, BESIDE = "shop-api", "shop-db"
 FIXED = "10.77.0.9"
 
-Look = dict[str, Any]
+
+def connection(base_url: str) -> DockerConnection:
+    """The connection as a rule file would name it."""
+    return DockerConnection(
+        kind="docker",
+        base_url=base_url,
+        containers=(NAME,),
+        networks=("front", "back"),
+        image_repositories=("shop/api",),
+        timeout_seconds=20,
+    )
 
 
-@dataclass
-class Case:
-    """A use of an action on an engine that was prepared for it."""
-
-    engine: DockerEngine
-    action: Any
-    trigger: str
-    """The call that changes something, as a pattern."""
-    done: Callable[[Look, Look], bool]
-    """Whether the second look is the planned effect on the first."""
-    spoil: Callable[[], None]
-    """Make the plan stale."""
-    after_crash: tuple[Progress, ...]
-    """What a look may tell after the engine, and all containers with it, died at the change."""
-    params: Mapping[str, Any] = field(default_factory=lambda: {"container": NAME})
-    hostile: tuple[Mapping[str, Any], ...] = ()
-    undoes: bool = True
-    irreversible: bool = False
-
-    def connection(self, *, base_url: str = "") -> DockerConnection:
-        """The connection as a rule file would name it."""
-        return DockerConnection(
-            kind="docker",
-            base_url=base_url or self.engine.base_url,
-            containers=(NAME,),
-            networks=("front", "back"),
-            image_repositories=("shop/api",),
-            timeout_seconds=20,
-        )
-
-    def parameters(self, **more: Any) -> Any:
-        """The parameters, validated."""
-        return self.action.Params.model_validate({"connection": "engine", **self.params, **more})
-
-    def look(self) -> Look:
-        """What an administrator sees."""
-        return look(self.engine)
-
-
-def look(engine: DockerEngine) -> Look:
-    """Every container with its run and networks, and every image."""
-    client = engine.client()
-    try:
-        found = [client.api.inspect_container(one["Id"]) for one in client.api.containers(all=True)]
-        images = sorted(image["Id"] for image in client.api.images())
-    finally:
-        client.close()
-    return {"images": images, **{one["Name"].lstrip("/"): _told(one) for one in found}}
-
-
-def _told(found: Mapping[str, Any]) -> dict[str, Any]:
-    state = found["State"]
-    networks = {
-        name: {
-            "aliases": sorted(set(one["Aliases"] or ()) - {found["Id"][:12]}),
-            "fixed": (one["IPAMConfig"] or {}).get("IPv4Address", ""),
-        }
-        for name, one in found["NetworkSettings"]["Networks"].items()
-    }
-    return {
-        "id": found["Id"],
-        "status": state["Status"],
-        "started_at": state["StartedAt"],
-        "networks": networks,
-    }
+def case(engine: DockerEngine, action: Any, **more: Any) -> Case:
+    """A use of an action on the container, unless `params` say something else."""
+    given = {"params": {"container": NAME}, "look": lambda: look(engine), "connect": connection, **more}
+    return Case(engine, action, **given)
 
 
 def run(engine: DockerEngine, name: str, *command: str, **options: Any) -> Any:
@@ -113,11 +62,9 @@ def _pair(engine: DockerEngine) -> Any:
     return run(engine, NAME)
 
 
-def _changed(*names: str) -> Callable[[Look, Look], bool]:
-    """Whether these and nothing else differ."""
-    return lambda before, after: (
-        {name for name in {*before, *after} if before.get(name) != after.get(name)} == set(names)
-    )
+def only(name: str, before: Look, after: Look) -> bool:
+    """Whether this and nothing else differs."""
+    return {name} == changed(before, after)
 
 
 HOSTILE_NAMES = tuple(
@@ -134,12 +81,12 @@ def restart(engine: DockerEngine) -> Case:
         container.remove(force=True)
         run(engine, NAME)
 
-    return Case(
+    return case(
         engine,
         Restart,
         trigger="POST .*/restart$",
         done=lambda before, after: (
-            _changed(NAME)(before, after)
+            only(NAME, before, after)
             and before[NAME]["id"] == after[NAME]["id"]
             and after[NAME]["status"] == "running"
         ),
@@ -154,12 +101,12 @@ def restart(engine: DockerEngine) -> Case:
 def stop(engine: DockerEngine) -> Case:
     """A container that runs, beside another one."""
     container = _pair(engine)
-    return Case(
+    return case(
         engine,
         Stop,
         trigger="POST .*/stop$",
         done=lambda before, after: (
-            _changed(NAME)(before, after)
+            only(NAME, before, after)
             and after[NAME]["status"] == "exited"
             and before[NAME]["id"] == after[NAME]["id"]
         ),
@@ -179,12 +126,12 @@ def start(engine: DockerEngine) -> Case:
         container.start()
         container.stop(timeout=0)
 
-    return Case(
+    return case(
         engine,
         Start,
         trigger="POST .*/start$",
         done=lambda before, after: (
-            _changed(NAME)(before, after)
+            only(NAME, before, after)
             and after[NAME]["status"] == "running"
             and before[NAME]["id"] == after[NAME]["id"]
         ),
@@ -221,12 +168,12 @@ def isolate(engine: DockerEngine) -> Case:
     run(engine, BESIDE, network="front")
     run(engine, NAME, network="back")
     _connect(engine, "front", NAME, aliases=["api", "shop"], ipv4_address=FIXED)
-    return Case(
+    return case(
         engine,
         Isolate,
         trigger="POST /networks/.*/disconnect$",
         done=lambda before, after: (
-            _changed(NAME)(before, after)
+            only(NAME, before, after)
             and ["none"] == list(after[NAME]["networks"])
             and {**before[NAME], "networks": ""} == {**after[NAME], "networks": ""}
         ),
@@ -238,7 +185,7 @@ def isolate(engine: DockerEngine) -> Case:
 
 def rejoin(engine: DockerEngine) -> Case:
     """A container that is cut off, and the two networks that it belongs to."""
-    case = isolate(engine)
+    isolating = isolate(engine)
     client = engine.client()
     try:
         for network in ("front", "back"):
@@ -254,14 +201,14 @@ def rejoin(engine: DockerEngine) -> Case:
             again.networks.get("none").disconnect(NAME)
         finally:
             again.close()
-        case.spoil()
+        isolating.spoil()
 
-    return Case(
+    return case(
         engine,
         Rejoin,
         trigger="POST /networks/.*/connect$",
         done=lambda before, after: (
-            _changed(NAME)(before, after)
+            only(NAME, before, after)
             and {
                 "front": {"aliases": ["api", "shop"], "fixed": FIXED},
                 "back": {"aliases": [], "fixed": ""},
@@ -305,12 +252,12 @@ def prune(engine: DockerEngine) -> Case:
         finally:
             again.close()
 
-    return Case(
+    return case(
         engine,
         PruneImages,
         trigger="DELETE /images/",
         done=lambda before, after: (
-            _changed("images")(before, after)
+            only("images", before, after)
             and {ours[4], ours[5]} == set(before["images"]) - set(after["images"])
         ),
         spoil=spoil,

@@ -43,7 +43,7 @@ def forget_images(engine: DockerEngine, *keep: str) -> None:
     try:
         for image in client.images.list(all=True):
             if not set(image.tags) & set(keep):
-                client.images.remove(image.id, force=True)
+                client.images.remove(str(image.id), force=True)
     finally:
         client.close()
 

@@ -10,7 +10,7 @@ import pytest
 from remediator.adapters.rulebook import RuleBook
 from remediator.adapters.rulefiles import load_rules
 from remediator.commands.check import Checked, check
-from remediator.domain.playbooks import Playbook, Step
+from remediator.domain.playbooks import Gate, Playbook, Step
 from remediator.errors import ConfigError
 
 ALERTS = """\
@@ -59,7 +59,9 @@ receivers:
         http_config: {authorization: {credentials_file: /token}}
   - name: people
 """
-RESTART = Playbook("restart", "Restart", "low", (Step("restart", "fake.set", {}),))
+RESTART = Playbook(
+    "restart", "Restart", "low", (Step("restart", "fake.set", {}),), gates=(Gate("two-agree", confirm="two"),)
+)
 
 
 def read(folder: Path) -> RuleBook:
@@ -324,6 +326,30 @@ def test_a_procedure_that_is_not_listed(tmp_path: Path) -> None:
             " prometheus/procedures/, or mend the name"
         )
     ] == told(found, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("gates", "expected"),
+    [
+        pytest.param("[]", [], id="none"),
+        pytest.param(
+            "[soak-1h, two-agree]",
+            [
+                (
+                    "procedures/shop.yml:1:1: warning: restart acts without asking soak-1h; add gates to the playbook, or"
+                    " say here how each is kept, as `- {GATE: how}`"
+                )
+            ],
+            id="one-that-nobody-asks",
+        ),
+        pytest.param("[{soak-1h: the rung waits}, two-agree]", [], id="kept-in-another-way"),
+    ],
+)
+def test_a_gate_that_nobody_asks(tmp_path: Path, gates: str, expected: list[str]) -> None:
+    """What a procedure documents as a gate is asked by its playbook, or it is said how it is kept."""
+    listed = f"rerun: {{playbook: restart, system: shop, title: Run it again, gates: {gates}}}\n"
+
+    assert expected == told(checked(tmp_path, procedures=listed), tmp_path)
 
 
 def test_external_labels_may_be_matched(tmp_path: Path) -> None:

@@ -251,7 +251,8 @@ def test_systemd_gets_a_polkit_rule() -> None:
 @pytest.mark.parametrize("form", ["docker", "files", "http", "other"])
 def test_lists_are_told_with_their_sources(form: str) -> None:
     """What has no language of its own is a list; neighbours with the same sources share the comment."""
-    needs = Permissions(**{form: ("one", "two")})
+    lines: Any = ("one", "two")
+    needs = Permissions(**{form: lines})
 
     assert "# shop/cache\n# rule -> book -> step (approve)\none\ntwo\n" == render([use(needs)], [form])
 

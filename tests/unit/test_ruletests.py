@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from remediator.adapters import registry
 from remediator.adapters.rulebook import RuleBook
@@ -58,6 +60,17 @@ GOOD = """\
   labels: {alertname: Fast}
   expect: []
 """
+
+
+class Redis(BaseModel):
+    """A connection of the documentation."""
+
+    url: str
+    prefixes: list[str]
+
+
+class Docker(BaseModel):
+    """Another one."""
 
 
 @pytest.fixture
@@ -245,6 +258,46 @@ def test_no_tests_is_a_finding(tmp_path: Path, book: RuleBook) -> None:
     """A wrong path is not a success."""
     with pytest.raises(ConfigError, match="there are no tests"):
         run(book, tmp_path / "rules", [])
+
+
+def test_the_examples_of_the_documentation(tmp_path: Path) -> None:
+    """The cases of docs/check.md pass on the rules of docs/rules.md, and the example of docs/schedule.md loads."""
+    docs = {
+        name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        for name in ("check", "rules", "schedule")
+    }
+    (rules,) = re.findall(r"```yaml\n(system: example .*?)```", docs["rules"], re.DOTALL)
+    (example,) = re.findall(r"```yaml\n(- name: .*?)```", docs["check"], re.DOTALL)
+    (scheduled,) = re.findall(r"```yaml\nrules:\n(.*?)```", docs["schedule"], re.DOTALL)
+    engine = "connections:\n  engine: {kind: docker}\n"
+    folder = tmp_path / "example"
+    (folder / "tests").mkdir(parents=True)
+    (folder / "example.yml").write_text(
+        rules.replace("connections:", engine, 1) + scheduled, encoding="utf-8"
+    )
+    (folder / "tests" / "example_test.yml").write_text(example, encoding="utf-8")
+    parameters = {
+        "connection": Parameter("connection", required=False, connection="redis"),
+        "prefix": Parameter("prefix", required=False),
+    }
+    playbooks = {
+        "clear-cache": Playbook("clear-cache", "t", "low", CLEAR.steps, parameters=parameters),
+        "tune-cache": Playbook("tune-cache", "t", "low", (), checklist=("look",)),
+        "prune-images": Playbook(
+            "prune-images",
+            "t",
+            "low",
+            CLEAR.steps,
+            parameters={"connection": Parameter("connection", connection="docker")},
+        ),
+    }
+    book = load_rules(folder, playbooks, {"redis": Redis, "docker": Docker})
+
+    assert (
+        [str(len(read_tests([folder / "tests" / "example_test.yml"]))) + " cases in 1 files, 0 failed"],
+        0,
+    ) == run(book, folder, [folder / "tests" / "example_test.yml"])
+    assert ["example-weekly-prune"] == [schedule.rule.name for schedule in book.schedules]
 
 
 def test_the_shipped_cases_pass() -> None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from remediator.engine import Container, Engine
+from remediator.containers import Container
+from remediator.engine import Engine
 from remediator.errors import ActionError, OutcomeUnknown, PermanentFailure, Refused, TemporaryFailure
 from remediator.programs import Finished, run
 

@@ -13,8 +13,8 @@ from remediator.actions.compose import pins
 from remediator.actions.compose.connection import ComposeAction, Digest, ServiceName, allowed
 from remediator.actions.compose.project import image_of
 from remediator.actions.compose.scale import CHANGES, READS
+from remediator.containers import Container
 from remediator.domain.plans import Effect, Progress, Result
-from remediator.engine import Container
 from remediator.errors import ActionError, Drifted, NothingSelected, OutcomeUnknown, Refused
 from remediator.offload import offload
 from remediator.pipeline.ports import Permissions

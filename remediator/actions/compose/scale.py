@@ -17,8 +17,8 @@ from remediator.actions.compose.connection import (
 from remediator.actions.compose.memory import free_bytes
 from remediator.actions.compose.project import HASH_LABEL, image_of
 from remediator.actions.compose.stateless import not_stateless
+from remediator.containers import Container
 from remediator.domain.plans import Effect, Progress, Result
-from remediator.engine import Container
 from remediator.errors import Drifted, NothingSelected, OutcomeUnknown, Refused
 from remediator.figures import figure
 from remediator.pipeline.ports import Permissions

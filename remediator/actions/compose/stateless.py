@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from remediator.engine import Container
+from remediator.containers import Container
 
 
 def not_stateless(service: Mapping[str, Any], containers: Sequence[Container]) -> tuple[str, ...]:

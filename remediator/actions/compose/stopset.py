@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from remediator.actions.compose.connection import ComposeAction, Label, ServiceName, allowed
 from remediator.actions.compose.project import LABEL
+from remediator.containers import Container
 from remediator.domain.plans import Effect, Progress, Result
-from remediator.engine import Container
 from remediator.errors import Drifted, NothingSelected, Refused
 from remediator.pipeline.ports import Permissions
 

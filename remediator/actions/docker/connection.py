@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from remediator.containers import Container, same
 from remediator.domain.plans import Effect
-from remediator.engine import Container, Engine, same
+from remediator.engine import Engine
 from remediator.errors import Refused
 
 ContainerName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$")]

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from remediator.actions.docker.connection import ContainerName, DockerAction, calls
 from remediator.actions.docker.networks import NOWHERE, endpoints, isolated, join, leave
+from remediator.containers import Container
 from remediator.domain.plans import Effect, Progress, Result
-from remediator.engine import Container
 from remediator.errors import Drifted, NothingSelected, OutcomeUnknown, Refused
 from remediator.pipeline.ports import Permissions
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from remediator.engine import Container, Engine
+from remediator.containers import Container
+from remediator.engine import Engine
 from remediator.errors import Drifted, OutcomeUnknown, PermanentFailure, TemporaryFailure
 
 NOWHERE = "none"

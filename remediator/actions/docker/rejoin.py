@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from remediator.actions.docker.connection import ContainerName, DockerAction, NetworkName, calls
 from remediator.actions.docker.networks import NOWHERE, endpoints, join, leave
+from remediator.containers import Container
 from remediator.domain.plans import Effect, Progress, Result
-from remediator.engine import Container
 from remediator.errors import Drifted, NothingSelected, OutcomeUnknown, Refused
 from remediator.pipeline.ports import Permissions
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from remediator.actions.docker.connection import ContainerName, DockerAction, calls, told
+from remediator.containers import Container
 from remediator.domain.plans import Effect, Progress, Result
-from remediator.engine import Container
 from remediator.errors import Refused
 from remediator.pipeline.ports import Permissions
 

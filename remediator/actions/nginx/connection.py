@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from remediator.actions.nginx.probes import Outside
 from remediator.actions.nginx.site import Site
+from remediator.containers import Container
 from remediator.domain.plans import Values
-from remediator.engine import Container, Engine
+from remediator.engine import Engine
 from remediator.errors import Drifted
 
 ContainerName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$")]

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from remediator.actions.nginx.connection import NginxAction, same_content
 from remediator.actions.nginx.site import OTHER, SeenSite
+from remediator.containers import Container
 from remediator.domain.plans import Effect, Progress, Result
-from remediator.engine import Container
 from remediator.errors import ActionError, Drifted, NothingSelected, OutcomeUnknown, Refused
 from remediator.pipeline.ports import Permissions
 

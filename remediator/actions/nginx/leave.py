@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from remediator.actions.nginx.connection import ContainerName, NginxAction, same_content
 from remediator.actions.nginx.site import SeenSite
+from remediator.containers import Container
 from remediator.domain.plans import Effect, Progress, Result
-from remediator.engine import Container
 from remediator.errors import ActionError, Drifted, NothingSelected, OutcomeUnknown, Refused
 from remediator.pipeline.ports import Permissions
 
@@ -131,6 +131,9 @@ class LeaveEmergency(NginxAction):
             await self._engine.stop_all(stopping, params.stop_timeout_seconds)
         except ActionError as error:
             raise OutcomeUnknown(f"emergency mode is entered in part: {error}") from error
+        against = await self._outside.no_page(params.proof_seconds)
+        if against:
+            raise OutcomeUnknown(f"the static page does not answer alone: {against[0]}")
         told = ", ".join(one.name for one in stopping) or "nothing"
         return Result(f"{self._subject} is in emergency mode again; stopped {told}")
 
@@ -184,7 +187,6 @@ class LeaveEmergency(NginxAction):
             raise OutcomeUnknown(
                 f"the services were started, and the static page still answers: {error}"
             ) from error
-        if not await self._outside.left(params.proof_seconds):
-            raise OutcomeUnknown(
-                f"after {params.proof_seconds} s the static page, or nobody, answers at {self._connection.page_url}"
-            )
+        against = await self._outside.not_left(params.proof_seconds)
+        if against:
+            raise OutcomeUnknown(f"after {params.proof_seconds} s the site does not serve: {against[0]}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 _READ_BYTES = 256 * 1024
 _LOOK_EVERY_SECONDS = 0.2
+_STEADY_SECONDS = 0.6
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -34,24 +35,26 @@ class Outside:
         return tuple(told)
 
     async def proven(self, within_seconds: float) -> tuple[str, ...]:
-        """Probe until the site is isolated or the time is over; what then still speaks against it."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + within_seconds
-        while True:
-            told = await self.not_isolated()
-            if not told or clock() >= deadline:
-                return told
-            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+        """Probe until the site is isolated, and stays so for a moment; what else speaks against it when time is over."""
+        return await _steady(self.not_isolated, within_seconds)
 
-    async def left(self, within_seconds: float) -> bool:
-        """Probe until something else than the page answers at its URL, or the time is over."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + within_seconds
-        while True:
+    async def no_page(self, within_seconds: float) -> tuple[str, ...]:
+        """Probe until the page answers, and nothing else does in its place; what speaks against it in the end."""
+
+        async def against() -> tuple[str, ...]:
             answer = await self._answer(self._page_url)
-            if answer not in ("", "page") or clock() >= deadline:
-                return answer not in ("", "page")
-            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            return () if answer == "page" else (f"{self._page_url}: {answer or 'nobody answers'}",)
+
+        return await _steady(against, within_seconds)
+
+    async def not_left(self, within_seconds: float) -> tuple[str, ...]:
+        """Probe until something else than the page answers at its URL; what speaks against it in the end."""
+
+        async def against() -> tuple[str, ...]:
+            answer = await self._answer(self._page_url)
+            return (f"{self._page_url}: {answer or 'nobody answers'}",) if answer in ("", "page") else ()
+
+        return await _steady(against, within_seconds)
 
     async def _answer(self, url: str) -> str:
         """`page`, nothing where nobody answers, or what does."""
@@ -88,3 +91,21 @@ class Outside:
         except (aiohttp.ClientError, OSError) as error:
             return f"a connection that failed: {type(error).__name__}"
         return "page" if self._page_text.encode() in body else f"HTTP {answer.status}"
+
+
+async def _steady(look: Callable[[], Awaitable[tuple[str, ...]]], within_seconds: float) -> tuple[str, ...]:
+    """Look until nothing has been found for a moment, or time is over; what was found last.
+
+    One look is no proof: right after a reload nginx's old processes still take connections for a while.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline, since = clock() + within_seconds, None
+    while True:
+        began = clock()
+        found = await look()
+        since = None if found else (since if since is not None else began)
+        if since is not None and clock() - since >= _STEADY_SECONDS:
+            return ()
+        if found and clock() >= deadline:
+            return found
+        await asyncio.sleep(_LOOK_EVERY_SECONDS)

@@ -156,6 +156,8 @@ def _client(
         # A lost answer is ours to judge: the client must not send a change a second time.
         retries={"total_max_attempts": 1, "mode": "standard"},
         signature_version="s3v4",
+        # What is read we check ourselves: the client's own check trips over an error that carries a checksum.
+        response_checksum_validation="when_required",
         s3={"addressing_style": "path"} if connection.endpoint_url else {},
     )
     return boto3.session.Session().client(
@@ -206,13 +208,19 @@ def statement(actions: tuple[str, ...], bucket: str, key: str = "", **condition:
 @contextmanager
 def asking(what: str) -> Iterator[None]:
     """Nothing is changed in here: whatever fails, failed for certain."""
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        HTTPClientError,
+        IncompleteReadError,
+    )
+    from botocore.exceptions import ConnectionError as Unreachable
 
     try:
         yield
     except ClientError as error:
         raise _answered(error, what, changed=False) from error
-    except HTTPClientError as error:
+    except (Unreachable, HTTPClientError, IncompleteReadError) as error:
         raise TemporaryFailure(f"S3 does not answer ({what}): {type(error).__name__}") from error
     except BotoCoreError as error:
         raise PermanentFailure(f"{what}: {error}") from error
@@ -221,19 +229,14 @@ def asking(what: str) -> Iterator[None]:
 @contextmanager
 def changing(what: str) -> Iterator[None]:
     """One change is sent in here: where no answer came, nobody knows whether it was made."""
-    from botocore.exceptions import (
-        BotoCoreError,
-        ClientError,
-        ConnectTimeoutError,
-        EndpointConnectionError,
-        HTTPClientError,
-    )
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+    from botocore.exceptions import ConnectionError as Unreachable
 
     try:
         yield
     except ClientError as error:
         raise _answered(error, what, changed=True) from error
-    except (EndpointConnectionError, ConnectTimeoutError) as error:
+    except Unreachable as error:
         raise TemporaryFailure(f"S3 cannot be reached ({what}): {type(error).__name__}") from error
     except HTTPClientError as error:
         raise OutcomeUnknown(f"S3 stopped answering ({what}): {type(error).__name__}") from error

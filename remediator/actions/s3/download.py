@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,22 @@ class Owner:
     uid: int
     gid: int
     mode: int
+
+
+class _Read:
+    """The sums of what was read."""
+
+    def __init__(self) -> None:
+        self.sha256, self.md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        self.crc32 = 0
+        self.bytes = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Go on."""
+        self.sha256.update(chunk)
+        self.md5.update(chunk)
+        self.crc32 = zlib.crc32(chunk, self.crc32)
+        self.bytes += len(chunk)
 
 
 class Download:
@@ -87,36 +104,44 @@ class Download:
                 os.close(file)
 
     def _receive(self, file: int, one: Listed, sha: str | None) -> None:
-        url = url_of(self._bucket, one.key)
-        whole, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+        url, read = url_of(self._bucket, one.key), _Read()
         with asking(url):
-            answer: Any = self._client.get_object(
-                Bucket=self._bucket, Key=one.key, IfMatch=one.etag, ChecksumMode="ENABLED"
-            )
+            answer: Any = self._client.get_object(Bucket=self._bucket, Key=one.key, IfMatch=one.etag)
             with answer["Body"] as body:
                 while chunk := body.read(CHUNK_BYTES):
                     self._stop.check()
-                    whole.update(chunk)
-                    md5.update(chunk)
-                    size += len(chunk)
+                    read.add(chunk)
                     write_all(file, chunk)
-        if size != one.size_bytes:
-            raise TemporaryFailure(f"{url} came with {size:,} bytes instead of {one.size_bytes:,}")
-        self._check(url, answer, one, whole.digest(), md5.hexdigest(), sha)
-        self.fetched.objects += 1
-        self.fetched.bytes += size
-
-    def _check(self, url: str, answer: Any, one: Listed, whole: bytes, md5: str, sha: str | None) -> None:
-        told = answer.get("ChecksumSHA256", "") if answer.get("ChecksumType") != "COMPOSITE" else ""
-        plain = _PLAIN_MD5.match(one.etag) if "ServerSideEncryption" not in answer else None
-        if sha is not None and whole.hex() != sha:
+        if read.bytes != one.size_bytes:
+            raise TemporaryFailure(f"{url} came with {read.bytes:,} bytes instead of {one.size_bytes:,}")
+        if sha is not None and read.sha256.hexdigest() != sha:
             raise PermanentFailure(f"{url} is not what the manifest says: its SHA-256 is another")
-        if told and base64.b64decode(told) != whole:
-            raise PermanentFailure(f"{url} is damaged: its SHA-256 is another")
-        if plain and not told and plain[1] != md5:
-            raise PermanentFailure(f"{url} is damaged: its MD5 is another")
-        if sha is None and not told and not plain:
-            self.fetched.size_only += 1
+        if sha is None:
+            self._check(url, one, read, encrypted="ServerSideEncryption" in answer)
+        self.fetched.objects += 1
+        self.fetched.bytes += read.bytes
+
+    def _check(self, url: str, one: Listed, read: _Read, *, encrypted: bool) -> None:
+        """Compare with what S3 says of the whole object: its ETag where that is an MD5, else its checksum."""
+        plain = _PLAIN_MD5.match(one.etag)
+        if plain and not encrypted:
+            if plain[1] != read.md5.hexdigest():
+                raise PermanentFailure(f"{url} is damaged: its MD5 is another")
+            return
+        with asking(url):
+            told: Any = self._client.head_object(
+                Bucket=self._bucket, Key=one.key, IfMatch=one.etag, ChecksumMode="ENABLED"
+            )
+        whole = told.get("ChecksumType") != "COMPOSITE"
+        for name, mine in (
+            ("ChecksumSHA256", read.sha256.digest()),
+            ("ChecksumCRC32", read.crc32.to_bytes(4, "big")),
+        ):
+            if whole and name in told:
+                if base64.b64decode(told[name]) != mine:
+                    raise PermanentFailure(f"{url} is damaged: its {name} is another")
+                return
+        self.fetched.size_only += 1
 
     @contextmanager
     def _folder(self, root: int, parts: tuple[str, ...]) -> Iterator[int]:
