@@ -44,7 +44,9 @@ RELOADED = Gauge("remediator_reload_successful", "1 where the last reload was ta
 RULES = Gauge("remediator_rules", "Rules in the table.")
 BREAKER = Gauge("remediator_breaker_open", "1 while a playbook's breaker is open.", ["playbook"])
 STORM = Gauge("remediator_storm_hold", "1 while a storm of alerts holds everything.")
-CANARY = Gauge("remediator_canary_last_seen_timestamp_seconds", "When the end-to-end canary last came through.")
+CANARY = Gauge(
+    "remediator_canary_last_seen_timestamp_seconds", "When the end-to-end canary last came through."
+)
 
 
 @contextmanager
@@ -113,7 +115,9 @@ def _redact_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMa
 def set_up_logs(level: str = "info", form: str = "json") -> None:
     """Structured logs on standard error, with every credential hidden. `form` is json or console."""
     render: Callable[..., Any] = (
-        structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
         processors=[

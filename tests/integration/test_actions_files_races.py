@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import mmap
 import os
-import threading
+import shutil
+import tempfile
+import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,7 +19,9 @@ from remediator.domain.plans import Effect, Progress
 from remediator.errors import Drifted, NothingSelected, OutcomeUnknown, PermanentFailure, Refused
 from remediator.rooted import Identity, folder, remove_exactly
 from tests.support.files_cases import DAY, MIB, Case, backup, case_of, leftovers, sha, written
+from tests.support.files_child import run_job
 from tests.support.mounts import small_disk
+from tests.support.swapper import swapping
 from tests.support.waiting import eventually
 
 
@@ -28,15 +34,21 @@ async def effect_of(case: Case) -> Effect:
 
 
 async def test_a_folder_swapped_for_a_link_while_we_prune(tmp_path: Path) -> None:
-    """While somebody swaps a folder of the cache for a link to another with files of the same names, again and again,
-    not one file of the other goes.
+    """While somebody swaps a folder of the cache for a link to another with older files of the same names, again and
+    again, not one file of the other goes.
     """
     cache, outside = tmp_path / "cache", tmp_path / "outside"
     settings = {
         "roots": {"cache": str(cache)},
         "caches": {"volumes": {"folder": {"root": "cache"}, "limit_bytes": 1000}},
     }
-    params = {"cache": "volumes", "measure": "limit", "above_percent": 2, "until_percent": 1}
+    params = {
+        "cache": "volumes",
+        "measure": "limit",
+        "above_percent": 2,
+        "until_percent": 1,
+        "max_files": 10,
+    }
     case = Case(
         PruneCache,
         settings,
@@ -46,36 +58,20 @@ async def test_a_folder_swapped_for_a_link_while_we_prune(tmp_path: Path) -> Non
         done=lambda _before, _after: True,
         spoil=lambda: None,
     )
-    stop = threading.Event()
-
-    def swap() -> None:
-        while not stop.wait(0.0005):
-            os.rename(cache / "sub", tmp_path / "real")
-            os.symlink(outside, cache / "sub")
-            stop.wait(0.0005)
-            os.unlink(cache / "sub")
-            os.rename(tmp_path / "real", cache / "sub")
-
-    names = [f"{number:03}.bin" for number in range(200)]
+    names = [f"{number:04}.bin" for number in range(1000)]
     for name in names:
-        written(outside / name, b"theirs" * 100, age_seconds=9 * DAY)
-    gone = 0
-    for _ in range(5):
-        for name in names:
-            written(cache / "sub" / name, b"ours" * 1000, age_seconds=9 * DAY)
-        effect = await effect_of(case)
-        swapper = threading.Thread(target=swap)
-        swapper.start()
-        try:
-            result = await case.make().apply(effect)
-        finally:
-            stop.set()
-            swapper.join()
-            stop.clear()
-        gone += int(result.evidence["files"])
+        written(cache / "sub" / name, b"ours", age_seconds=9 * DAY)
+        written(outside / name, b"theirs", age_seconds=90 * DAY)
+        written(cache / f"new-{name}", b"new")
+    effect = await effect_of(case)
+    gone, deadline = 0, time.monotonic() + 60
+    with swapping(cache / "sub", outside, aside=tmp_path / "real", stop=tmp_path / "stop"):
+        while gone < 400 and time.monotonic() < deadline:
+            gone += int((await case.make().apply(effect)).evidence["files"])
 
     assert names == sorted(path.name for path in outside.iterdir())
-    assert gone > 0
+    assert gone == len(names) - len(list((cache / "sub").iterdir()))
+    assert gone >= 400
 
 
 async def test_a_name_that_means_another_file_by_now_stays(tmp_path: Path) -> None:
@@ -111,6 +107,41 @@ async def test_a_file_in_use_stays(how: str, tmp_path: Path) -> None:
         assert oldest.exists()
         assert 2 == result.evidence["in_use"]
         assert result.changed
+
+
+@pytest.mark.parametrize("confined", ["another user", "a container"])
+async def test_a_file_of_which_nobody_knows_stays(confined: str, tmp_path: Path) -> None:
+    """Where we may take no lease and /proc does not show every process of the host, nothing is pruned at all: neither
+    as a user who owns only the folder, nor as root in a namespace of its own without CAP_LEASE.
+    """
+    home = Path(tempfile.mkdtemp(prefix="remediator-test-"))
+    home.chmod(0o755)
+    try:
+        with case_of("files.prune_cache", home) as case:
+            for path in (home / "disk" / "cache", home / "disk" / "cache" / "sub"):
+                os.chown(path, 65_534, 65_534)
+            for path in (home / "disk" / "cache").rglob("*.bin"):
+                os.chown(path, 1234, 1234, follow_symlinks=False)
+            before, effect = case.look(), await effect_of(case)
+            job = {
+                "kind": "files.prune_cache",
+                "connection": case.connection.model_dump(mode="json"),
+                "params": {},
+                "effect": asdict(effect),
+                "limit_bytes": None,
+                "uid": 65_534 if confined == "another user" else None,
+                "undo": False,
+            }
+            ended = run_job(job, container=confined == "a container")
+            came = json.loads(ended.stdout or "{}")
+
+            assert (False, 0) == (came["result"]["changed"], came["result"]["evidence"]["files"]), (
+                ended.stderr
+            )
+            assert 21 == came["result"]["evidence"]["in_use"]
+            assert before == case.look()
+    finally:
+        shutil.rmtree(home)
 
 
 async def test_a_model_that_is_a_link_is_not_replaced(tmp_path: Path) -> None:

@@ -163,12 +163,14 @@ async def test_hostile_parameters_are_refused(case: Case) -> None:
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_server_that_dies_is_not_healthy(case: Case, when: When) -> None:
     """A server that hangs up, for good, is a failure that says so."""
-    async with CutLine(case.port, trigger=case.trigger, when=when) as line:
-        async with case.acting(f"http://127.0.0.1:{line.port}") as action:
-            params = case.parameters(within_seconds=0.2)
-            effect = action.plan(params, await action.observe(params))[0]
-            with pytest.raises(PermanentFailure, match="no answer"):
-                await action.apply(effect)
+    params = case.parameters(within_seconds=0.2)
+    async with (
+        CutLine(case.port, trigger=case.trigger, when=when) as line,
+        case.acting(f"http://127.0.0.1:{line.port}") as action,
+    ):
+        effect = action.plan(params, await action.observe(params))[0]
+        with pytest.raises(PermanentFailure, match="no answer"):
+            await action.apply(effect)
     assert Progress.UNTOUCHED is action.progress(effect, await action.observe(params))
 
 

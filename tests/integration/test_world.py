@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -159,7 +160,10 @@ async def test_a_silence_of_what_alertmanager_does_not_hold(
         async with aiohttp.ClientSession() as session:
             async with session.post(f"{alertmanager.url}/api/v2/silences", json=body) as response:
                 id_ = (await response.json())["silenceID"]
-            active = lambda found: any(s["id"] == id_ and s["status"]["state"] == "active" for s in found)  # noqa: E731
+
+            def active(found: list[dict[str, Any]]) -> bool:
+                return any(one["id"] == id_ and one["status"]["state"] == "active" for one in found)
+
             async with asyncio.timeout(10):
                 while True:
                     async with session.get(f"{alertmanager.url}/api/v2/silences") as response:

@@ -22,14 +22,22 @@ from typing import Any
 from remediator.actions import files
 from remediator.domain.plans import Effect, Result
 from remediator.errors import ActionError
+from tests.support.processes import program
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run_job(job: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    """Do a job in a child, and wait for its end."""
+def run_job(job: dict[str, Any], *, container: bool = False) -> subprocess.CompletedProcess[str]:
+    """Do a job in a child, and wait for its end.
+
+    In a `container` it is root, sees its own processes only, and may take no lease of others' files.
+    """
+    confined = [
+        *[program("unshare", package="util-linux"), "--pid", "--fork", "--mount-proc"],
+        *[program("setpriv", package="util-linux"), "--bounding-set=-lease", "--inh-caps=-lease", "--"],
+    ]
     return subprocess.run(
-        [sys.executable, "-m", "tests.support.files_child"],
+        [*(confined if container else []), sys.executable, "-m", "tests.support.files_child"],
         input=json.dumps(job),
         text=True,
         capture_output=True,

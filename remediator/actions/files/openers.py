@@ -2,8 +2,8 @@
 
 A write lease is granted only where nobody else has the file open, in this container or another, and as long as it
 is held the kernel makes whoever opens the file wait. Where we may not take one (another user's file) or the file
-system has none, /proc is asked; where that does not show us every process, the answer is that nobody knows, and
-the file stays.
+system has none, /proc is asked; where that does not show us every process of this host, as in a container, the
+answer is that nobody knows, and the file stays. Other hosts, on a network file system, are seen by neither.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 
 _FRESH_SECONDS = 2.0
+_INITIAL_PID_NAMESPACE = "pid:[4026531836]"
+"""Linux's own constant (PROC_PID_INIT_INO): in any other namespace /proc shows a part of the host's processes."""
 
 
 class Openers:
@@ -41,7 +43,11 @@ class Openers:
     def _look(self) -> None:
         if time.monotonic() - self._looked_at < _FRESH_SECONDS:
             return
-        self._open, self._mapped, self._complete = set(), set(), True
+        self._open, self._mapped = set(), set()
+        # Without process 1 /proc hides those of others (hidepid).
+        self._complete = (
+            str(Path("/proc/self/ns/pid").readlink()) == _INITIAL_PID_NAMESPACE and Path("/proc/1").exists()
+        )
         own = str(os.getpid())
         for process in Path("/proc").iterdir():
             if process.name.isdigit() and process.name != own:
