@@ -8,11 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from kubernetes.aio import config
-from kubernetes.aio.client import ApiClient, Configuration
 
 from remediator.errors import (
     Drifted,
@@ -20,6 +18,9 @@ from remediator.errors import (
     PermanentFailure,
     TemporaryFailure,
 )
+
+if TYPE_CHECKING:
+    from kubernetes.aio.client import ApiClient
 
 Object = Mapping[str, Any]
 """An object as the API server tells it."""
@@ -181,6 +182,10 @@ class Cluster:
 
     async def _connected(self) -> ApiClient:
         if self._client is None:
+            # Half the memory of a service that uses no cluster: so it is loaded at the first call.
+            from kubernetes.aio import config
+            from kubernetes.aio.client import ApiClient, Configuration
+
             settings = Configuration()
             try:
                 if self._kubeconfig_file is None:
