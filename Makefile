@@ -12,6 +12,9 @@ PARALLEL := -n 2 --dist loadgroup
 
 NEW = $(dir $(shell $(PY) -c 'from tests.support.tools.build import tool; print(tool("promtool"))'))
 
+# Two cores play many servers at once. What failed beside others is run once more, alone: a real failure fails again.
+ALONE = { echo "once more, alone, what failed:"; $(PYTEST) --last-failed --last-failed-no-failures none tests; }
+
 .DEFAULT_GOAL := help
 .PHONY: help venv run test lint checks checks-new unit integration e2e bench tools system lock
 
@@ -55,7 +58,7 @@ test: venv system ## Everything: lint, types, contracts, rules, and tests agains
 		while kill -0 $$(cat .run/tools.pid) 2>/dev/null; do sleep 1; done; \
 		$(PY) -m tests.support.tools.build >/dev/null || { tail -n 40 .run/tools.log >&2; exit 1; }
 	$(MAKE) checks-new
-	$(PYTEST) $(PARALLEL) tests --ignore=tests/unit
+	$(PYTEST) $(PARALLEL) tests --ignore=tests/unit || $(ALONE)
 
 lint: venv ## Style, formatting, types, and who may import whom
 	$(VENV)/bin/ruff check .

@@ -249,6 +249,10 @@ def read_secrets(
     return read, told
 
 
+WRITTEN = frozenset({"pins_file", "normal_file", "emergency_file"})
+"""Files of a connection that hold no secret: an action writes them, or looks at them when it is used."""
+
+
 def absolute_files(
     schema: object, data: dict[str, Any], base: Path, at: Sequence[Hashable] = ()
 ) -> tuple[dict[str, Any], list[Fault]]:
@@ -259,7 +263,8 @@ def absolute_files(
         if key.endswith(FILE_SUFFIX) and isinstance(value, str) and Path in _members(_below(schema, key)):
             path = (base / Path(value).expanduser()).absolute()
             read[key] = str(path)
-            _text(path, told, (*at, key))
+            if key not in WRITTEN:
+                _text(path, told, (*at, key))
     return read, told
 
 

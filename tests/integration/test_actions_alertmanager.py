@@ -50,7 +50,7 @@ def case(server: AlertmanagerServer) -> Case:
         return len(changed) == 1 and after[1] == sorted([*before[1], (CREATED_BY, 3)])
 
     async def spoil() -> None:
-        await server.resolve(**LABELS)  # type: ignore[arg-type]
+        await server.resolve(**LABELS)
 
     return Case(
         action=Silence,

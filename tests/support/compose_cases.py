@@ -26,7 +26,12 @@ class ProjectOnDisk:
         self.engine, self.folder = engine, folder
         self.file, self.pins = folder / "compose.yml", folder / "pins.yml"
         self.services: dict[str, dict[str, Any]] = {
-            "api": self._service(image=f"{REPOSITORY}:1", depends_on=["db"], labels={"reads-data": "yes"}),
+            "api": self._service(
+                image=f"{REPOSITORY}:1",
+                depends_on=["db"],
+                labels={"reads-data": "yes"},
+                networks=["default", "side"],
+            ),
             "db": self._service(volumes=["data:/data"], labels={"reads-data": "yes"}),
             "web": self._service(ports=["8080"], labels={"reads-data": "no"}),
         }
@@ -48,7 +53,8 @@ class ProjectOnDisk:
 
     def write(self) -> None:
         """Write the file as it is now."""
-        self.file.write_text(json.dumps({"services": self.services, "volumes": {"data": {}}}))
+        whole = {"services": self.services, "volumes": {"data": {}}, "networks": {"side": {}}}
+        self.file.write_text(json.dumps(whole))
 
     def compose(self, *argv: str) -> str:
         """Use docker compose as a person does."""

@@ -42,7 +42,7 @@ class DockerLine:
         self.refused: list[str] = []
         self.cut = False
         self._engine = engine
-        self._allow = None if allow is None else [_pattern(one) for one in allow]
+        self._allow = None if allow is None else {one: _pattern(one) for one in allow}
         self._trigger = re.compile(trigger) if trigger else None
         self._when, self._at_cut = when, at_cut
         # pytest's folders are longer than a Unix socket's path may be.
@@ -52,6 +52,12 @@ class DockerLine:
     def base_url(self) -> str:
         """Where it begins."""
         return f"unix://{self._folder}/docker.sock"
+
+    @property
+    def unused(self) -> list[str]:
+        """What is allowed and nobody asked for."""
+        allowed = self._allow or {}
+        return [one for one, pattern in allowed.items() if not any(map(pattern.fullmatch, self.calls))]
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.UnixConnector(str(self._engine.socket), force_close=True)
@@ -75,7 +81,7 @@ class DockerLine:
         self.calls.append(call)
         if self.cut:
             return self._hang_up(request)
-        if self._allow is not None and not any(one.fullmatch(call) for one in self._allow):
+        if self._allow is not None and not any(one.fullmatch(call) for one in self._allow.values()):
             self.refused.append(call)
             return web.json_response({"message": f"{call} is not allowed"}, status=403)
         dies = self._trigger is not None and self._trigger.search(call) is not None

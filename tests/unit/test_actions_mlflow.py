@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from remediator.actions.mlflow import MlflowConnection, Model, SetAlias, SetAliasParams, Version
+from remediator.actions.mlflow.archive import Archive, ArchiveParams
+from remediator.actions.mlflow.block import BlockPromotion, BlockPromotionParams
 from remediator.domain.plans import Progress
 from remediator.errors import ActionError, NothingSelected, Refused
 
@@ -45,3 +47,25 @@ def test_which_version_is_served(version: str, expected: str | type[ActionError]
     else:
         with pytest.raises(expected):
             SetAlias(HERE).plan(params, MODEL)
+
+
+@pytest.mark.parametrize(("version", "plans"), [("4", False), ("2", True), ("1", False), ("9", False)])
+def test_archive_takes_nothing_that_serves(version: str, plans: bool) -> None:
+    """What an alias points to, what is archived already and what is not there is refused; the rest is tagged."""
+    params = ArchiveParams(connection="it", model="m", version=version)
+    if plans:
+        assert version in Archive(HERE).plan(params, MODEL)[0].summary
+    else:
+        with pytest.raises(ActionError):
+            Archive(HERE).plan(params, MODEL)
+
+
+@pytest.mark.parametrize(("version", "plans"), [("3", True), ("4", False), ("2", False)])
+def test_block_promotion_takes_a_candidate(version: str, plans: bool) -> None:
+    """A version that serves, or that is blocked already, is refused."""
+    params = BlockPromotionParams(connection="it", model="m", version=version)
+    if plans:
+        assert BlockPromotion(HERE).plan(params, MODEL)[0].undo
+    else:
+        with pytest.raises(ActionError):
+            BlockPromotion(HERE).plan(params, MODEL)

@@ -15,6 +15,26 @@ from remediator.programs import Finished, run
 LABEL = "com.docker.compose"
 HASH_LABEL = f"{LABEL}.config-hash"
 
+READS = (
+    "HEAD /_ping",
+    "GET /version",
+    "GET /containers/json",
+    "GET /containers/{id}/json",
+    "GET /images/{name}/json",
+    "GET /networks/{name}",
+    "GET /volumes/{name}",
+)
+"""What we and compose ask before a service is changed."""
+
+CHANGES = (
+    "POST /containers/create",
+    "POST /containers/{id}/start",
+    "POST /containers/{id}/stop",
+    "DELETE /containers/{id}",
+    "POST /networks/{name}/connect",
+)
+"""How compose changes the number of a service's containers, each in all of its networks."""
+
 
 class Project:
     """One project of one engine, through `docker compose` and the engine's API."""

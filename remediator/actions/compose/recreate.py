@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from remediator.actions.compose import pins
 from remediator.actions.compose.connection import ComposeAction, Digest, ServiceName, allowed
-from remediator.actions.compose.project import image_of
-from remediator.actions.compose.scale import CHANGES, READS
+from remediator.actions.compose.project import CHANGES, READS, image_of
 from remediator.containers import Container
 from remediator.domain.plans import Effect, Progress, Result
 from remediator.errors import ActionError, Drifted, NothingSelected, OutcomeUnknown, Refused
@@ -168,7 +167,7 @@ class Recreate(ComposeAction):
     def permissions(self, params: RecreateParams) -> Permissions:
         """What compose asks of the engine to replace containers of one service, and the file of pins."""
         return Permissions(
-            docker=(*READS, *CHANGES),
+            docker=(*READS, *CHANGES, "POST /containers/{name}/rename"),
             files=(*(f"r {path}" for path in self._connection.files), f"rw {self._pins}"),
             other=(f"{' '.join(self._connection.command)} on the host of this service",),
         )

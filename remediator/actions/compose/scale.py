@@ -15,7 +15,7 @@ from remediator.actions.compose.connection import (
     allowed,
 )
 from remediator.actions.compose.memory import free_bytes
-from remediator.actions.compose.project import HASH_LABEL, image_of
+from remediator.actions.compose.project import CHANGES, HASH_LABEL, READS, image_of
 from remediator.actions.compose.stateless import not_stateless
 from remediator.containers import Container
 from remediator.domain.plans import Effect, Progress, Result
@@ -42,6 +42,10 @@ class ScaleParams(BaseModel):
         if (self.replicas is None) == (not self.step):
             raise ValueError("give either replicas or a step other than 0")
         return self
+
+
+MEMORY = ("GET /info", "GET /containers/{id}/stats")
+"""What is asked to know how much memory is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +144,9 @@ class Scale(ComposeAction):
 
     def permissions(self, params: ScaleParams) -> Permissions:
         """What compose asks of the engine to make and remove containers of one service."""
+        limits = self._connection.scale.get(params.service)
         return Permissions(
-            docker=(*READS, *CHANGES),
+            docker=(*READS, *CHANGES, *(MEMORY if limits and limits.memory_bytes else ())),
             files=tuple(f"r {path}" for path in self._connection.files),
             other=(f"{' '.join(self._connection.command)} on the host of this service",),
         )
@@ -188,32 +193,6 @@ class Scale(ComposeAction):
         except NothingSelected:
             return ""
         return str(found["Id"])
-
-
-READS = (
-    "GET /_ping",
-    "HEAD /_ping",
-    "GET /version",
-    "GET /info",
-    "GET /containers/json",
-    "GET /containers/{id}/json",
-    "GET /containers/{id}/stats",
-    "GET /images/{name}/json",
-    "GET /networks",
-    "GET /networks/{name}",
-    "GET /volumes",
-    "GET /volumes/{name}",
-)
-"""What compose asks before it changes a service."""
-
-CHANGES = (
-    "POST /containers/create",
-    "POST /containers/{id}/start",
-    "POST /containers/{id}/stop",
-    "POST /containers/{name}/rename",
-    "DELETE /containers/{id}",
-    "POST /networks/{name}/connect",
-)
 
 
 def _check_alike(service: str, seen: SeenService) -> None:

@@ -24,7 +24,7 @@ class RaiseHpaCeilingParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connection: str
-    namespace: Name
+    namespace: Name = Field(description="one of the connection's namespaces")
     autoscaler: Name = Field(description="the HorizontalPodAutoscaler")
     ceiling_replicas: int | None = Field(
         default=None, ge=1, le=1000, description="the new one; or else `step`"

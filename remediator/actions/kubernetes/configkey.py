@@ -28,10 +28,10 @@ class SetConfigKeyParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connection: str
-    namespace: Name
-    config_map: Name
-    key: ConfigKey
-    value: str = Field(max_length=8192)
+    namespace: Name = Field(description="one of the connection's namespaces")
+    config_map: Name = Field(description="one of the namespace's ConfigMaps that the connection allows")
+    key: ConfigKey = Field(description="one of the keys of that ConfigMap that the connection allows")
+    value: str = Field(max_length=8192, description="what the key is set to")
 
     @field_validator("key")
     @classmethod

@@ -32,8 +32,8 @@ class RunCronJobParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connection: str
-    namespace: Name
-    cron_job: Name
+    namespace: Name = Field(description="one of the connection's namespaces")
+    cron_job: Name = Field(description="one of the namespace's CronJobs that the connection allows")
     keep_seconds: int = Field(
         default=86_400,
         ge=3600,

@@ -36,7 +36,7 @@ class DrainParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connection: str
-    node: Name
+    node: Name = Field(description="one of the connection's nodes")
     max_pods: int = Field(default=50, ge=1, le=500, description="a node with more is not drained")
     wait_seconds: int = Field(
         default=600, ge=1, le=7200, description="until its pods are gone, budgets included"

@@ -34,7 +34,7 @@ class EvictPodParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connection: str
-    namespace: Name
+    namespace: Name = Field(description="one of the connection's namespaces")
     workload: WorkloadName = Field(description="whose pod it is, such as Deployment/api")
     pod: Name | None = Field(
         default=None, description="its name; without it the one that is not ready for the longest time"

@@ -24,7 +24,7 @@ class CordonParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connection: str
-    node: Name
+    node: Name = Field(description="one of the connection's nodes")
     min_schedulable_nodes: int = Field(
         default=1, ge=1, le=1000, description="how many other nodes must be ready and take pods"
     )
@@ -36,7 +36,7 @@ class UncordonParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connection: str
-    node: Name
+    node: Name = Field(description="one of the connection's nodes")
 
 
 @dataclass(frozen=True, slots=True)

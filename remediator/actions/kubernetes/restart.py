@@ -41,7 +41,7 @@ class RolloutRestartParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connection: str
-    namespace: Name
+    namespace: Name = Field(description="one of the connection's namespaces")
     workload: WorkloadName = Field(description="such as Deployment/api")
     wait_seconds: int = Field(default=300, ge=1, le=3600, description="until all its pods are new and ready")
     accept_downtime: bool = Field(

@@ -38,7 +38,7 @@ class RolloutUndoParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connection: str
-    namespace: Name
+    namespace: Name = Field(description="one of the connection's namespaces")
     workload: WorkloadName = Field(description="such as Deployment/api")
     revision: int | None = Field(
         default=None,

@@ -34,11 +34,11 @@ class ScaleParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connection: str
-    namespace: Name
+    namespace: Name = Field(description="one of the connection's namespaces")
     workload: ScalableName = Field(description="such as Deployment/api")
     replicas: int | None = Field(default=None, ge=1, le=1000, description="the wanted number; or else `step`")
     step: int | None = Field(default=None, ge=-100, le=100, description="so many more (or less, below 0)")
-    min_replicas: int = Field(default=1, ge=1, le=1000)
+    min_replicas: int = Field(default=1, ge=1, le=1000, description="never below this many")
     max_replicas: int = Field(
         ge=1, le=1000, description="never above; the connection's own maximum holds too"
     )

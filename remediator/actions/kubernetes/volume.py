@@ -34,7 +34,7 @@ class GrowVolumeParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connection: str
-    namespace: Name
+    namespace: Name = Field(description="one of the connection's namespaces")
     claim: Name = Field(description="the PersistentVolumeClaim")
     size_bytes: int | None = Field(
         default=None, ge=1, le=2**50, description="the new size; or else `add_bytes`"

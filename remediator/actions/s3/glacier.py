@@ -34,7 +34,7 @@ class RestoreFromGlacierParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connection: str
-    bucket: BucketName
+    bucket: BucketName = Field(description="one of the connection's buckets")
     keys: Annotated[tuple[ObjectKey, ...], Field(min_length=1, max_length=100)] = Field(
         description="exactly these objects; the connection must allow a prefix of each"
     )

@@ -36,7 +36,7 @@ class PutLifecycleParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connection: str
-    bucket: BucketName
+    bucket: BucketName = Field(description="one of the connection's buckets")
     rule_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,120}$")] = Field(
         description="the rule's name; one of that name is replaced"
     )

@@ -39,7 +39,7 @@ class SyncAsideParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connection: str
-    bucket: BucketName
+    bucket: BucketName = Field(description="one of the connection's buckets")
     prefix: Prefix = Field(description="everything below it is fetched; the connection must allow it")
     folder: Name = Field(description="what the connection calls the live folder")
     manifest: ObjectKey | None = Field(

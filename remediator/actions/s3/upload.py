@@ -41,7 +41,7 @@ class UploadParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connection: str
-    bucket: BucketName
+    bucket: BucketName = Field(description="one of the connection's buckets")
     prefix: Prefix = Field(description="below which the file goes; the connection must allow it")
     source: Name = Field(description="what the connection calls the folder of the file")
     file: FileName = Field(description="the name of the file in it")

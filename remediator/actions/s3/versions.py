@@ -37,7 +37,7 @@ class RestoreVersionParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     connection: str
-    bucket: BucketName
+    bucket: BucketName = Field(description="one of the connection's buckets")
     key: ObjectKey = Field(description="the connection must allow a prefix of it")
     version_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,1024}$")] | None = Field(
         default=None,
