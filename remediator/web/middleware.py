@@ -43,6 +43,8 @@ HEADERS = {
 }
 """On every answer. There is no CORS header at all: no other site may read anything."""
 
+_FOR_SENDERS = {name: HEADERS[name] for name in ("Server", "X-Content-Type-Options")}
+
 
 def outermost(config: WebConfig, page: Callable[[web.Request, Problem], web.Response]) -> Middleware:
     """Make the one middleware. `page` renders a problem for a person."""
@@ -70,9 +72,8 @@ def outermost(config: WebConfig, page: Callable[[web.Request, Problem], web.Resp
             log.exception("a request failed", path=request.path)
             mend = f"look for request_id {id_} in the logs"
             response = _answer(request, Problem(500, "something is wrong on our side", mend), config, page)
-        # Alertmanager is no browser: what it is told, many times a second, needs none of this.
-        if request.path != WEBHOOK:
-            response.headers.update(headers)
+        # Alertmanager is no browser: what it is told, many times a second, needs little of this.
+        response.headers.update(_FOR_SENDERS if request.path == WEBHOOK else headers)
         response.headers["X-Request-ID"] = id_
         route = _route(request)
         timer = timers.get(route) or timers.setdefault(route, telemetry.HTTP.labels(route))
