@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +33,8 @@ from tests.support.engine_contract import (
     without_runs,
 )
 from tests.support.registry import Registry
+from tests.support.tools.build import tool
+from tests.support.waiting import eventually
 
 Make = Callable[[str], Case]
 
@@ -369,6 +373,37 @@ async def test_a_project_file_that_is_wrong_changes_nothing(project: ProjectOnDi
             await action.apply(effect)
 
     assert before == use.look()
+
+
+async def test_cancelled_it_leaves_no_compose_behind(project: ProjectOnDisk, tmp_path: Path) -> None:
+    """Who cancels ends docker compose with it, and a second look tells how things stand."""
+    project.up()
+    slow, began = tmp_path / "slow-compose", tmp_path / "began"
+    slow.write_text(
+        f'#!/bin/sh\ncase " $* " in *" up "*) echo $$ > {began}; exec sleep 100;; esac\n'
+        f'exec {tool("docker-compose")} "$@"\n'
+    )
+    slow.chmod(0o755)
+    connection = project.connect(project.engine.base_url, command=[slow])
+    use = case(project, Scale, params={"service": "api", "replicas": 2}, connect=lambda _: connection)
+    before = use.look()
+    async with acting(use) as action:
+        effect = await planned(action, use)
+        applying = asyncio.create_task(action.apply(effect))
+
+        async def running() -> bool:
+            return began.exists() and bool(began.read_text().strip())
+
+        await eventually(running, within=60, what="docker compose up")
+        applying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await applying
+        progress = action.progress(effect, await action.observe(use.parameters()))
+
+    assert before == use.look()
+    assert progress is Progress.UNTOUCHED
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(began.read_text()), 0)
 
 
 async def test_pins_of_others_are_not_written(project: ProjectOnDisk) -> None:
