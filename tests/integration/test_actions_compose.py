@@ -384,7 +384,7 @@ async def test_cancelled_it_leaves_no_compose_behind(project: ProjectOnDisk, tmp
         f'exec {tool("docker-compose")} "$@"\n'
     )
     slow.chmod(0o755)
-    connection = project.connect(project.engine.base_url, command=[slow])
+    connection = project.connect(project.engine.base_url, command=[str(slow)])
     use = case(project, Scale, params={"service": "api", "replicas": 2}, connect=lambda _: connection)
     before = use.look()
     async with acting(use) as action:
