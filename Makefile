@@ -78,7 +78,7 @@ checks-new: tools ## The same, with the newest promtool and amtool
 	$(NEW)promtool check rules $(wildcard prometheus/rules/*.yml)
 	$(NEW)promtool test rules $(wildcard prometheus/tests/*_test.yml)
 unit: venv ## The quick tests: pure ones, and those that run promtool, amtool and Alertmanager
-	$(PY) -m pytest $(PARALLEL) tests/unit
+	$(PYTEST) $(PARALLEL) tests/unit || $(ALONE)
 
 integration: venv system tools ## The tests of single parts against real servers
 	$(PYTEST) $(PARALLEL) tests/support tests/integration
