@@ -27,15 +27,51 @@ def differences(engine: Engine) -> list[object]:
         return list(compare_metadata(context, metadata))
 
 
+def columns(file: Path) -> dict[str, list[object]]:
+    """Every table and index of a database, with its columns as SQLite itself tells them."""
+    with sqlite3.connect(file) as opened:
+        names = opened.execute(
+            "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'index')"
+        ).fetchall()
+        return {
+            name: sorted(
+                opened.execute(f"PRAGMA {'table_xinfo' if kind == 'table' else 'index_xinfo'}('{name}')")
+            )
+            for name, kind in names
+        }
+
+
+def versions(file: Path) -> list[object]:
+    """What alembic noted."""
+    with sqlite3.connect(file) as opened:
+        return opened.execute("SELECT version_num FROM alembic_version").fetchall()
+
+
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///{folder}/ledger.db"])
-def test_the_migrations_end_in_the_schema(url: str, tmp_path: Path) -> None:
-    """A migrated file, and the database in memory that is made without migrations, are what the code expects."""
+def test_a_new_ledger_has_the_schema(url: str, tmp_path: Path) -> None:
+    """What is made without migrations, in memory and in a new file, is what the code expects."""
     database = open_database(url.format(folder=tmp_path))
     try:
         assert database.writer is not None
         assert [] == differences(database.writer)
     finally:
         database.close()
+
+
+def test_the_migrations_end_in_the_schema(tmp_path: Path) -> None:
+    """A file that goes through every migration ends as a new one begins: same tables, same indexes, same version."""
+    with sqlite3.connect(tmp_path / "old.db") as old:
+        old.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+
+    for name in ("old", "new"):
+        database = open_database(f"sqlite:///{tmp_path}/{name}.db")
+        try:
+            assert database.writer is not None
+            assert [] == differences(database.writer)
+        finally:
+            database.close()
+    assert columns(tmp_path / "new.db") == columns(tmp_path / "old.db")
+    assert [(HEAD,)] == versions(tmp_path / "old.db") == versions(tmp_path / "new.db")
 
 
 def test_a_difference_would_be_found(tmp_path: Path) -> None:

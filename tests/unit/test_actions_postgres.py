@@ -52,13 +52,16 @@ SHOP = PostgresConnection.model_validate(SETTINGS)
     [
         pytest.param("postgresql://u:secret@db/shop", "password_file", id="password"),
         pytest.param("host=db user=u dbname=shop password=secret", "password_file", id="password-as-key"),
-        pytest.param("host=db user=u dbname=shop options='-c x=y'", "options", id="options"),
+        pytest.param("host=db user=u dbname=shop options=-cx=y", "options", id="options"),
         pytest.param("service=other", "service", id="service"),
         pytest.param("postgresql://u@/shop", "host", id="no-host"),
         pytest.param("postgresql://db/shop", "user", id="no-user"),
         pytest.param("postgresql://u@db", "dbname", id="no-database"),
         pytest.param("postgresql://u@db1,db2/shop", "several hosts", id="two-hosts"),
-        pytest.param("postgresql://u:secret@db:x y/shop", "libpq", id="no-dsn"),
+        pytest.param("postgresql://u:secret@db:x y/shop", "plain connection string", id="no-dsn"),
+        pytest.param("postgresql://u:secret@db:port/shop", "plain connection string", id="no-port"),
+        pytest.param("host='db' user=u dbname=shop", "plain connection string", id="quotes"),
+        pytest.param("host=db user=u dbname=shop krbsrvname=x", "krbsrvname", id="unknown"),
     ],
 )
 def test_a_dsn_is_complete_and_holds_no_secret(dsn: str, told: str) -> None:

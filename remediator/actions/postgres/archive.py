@@ -13,11 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
-from psycopg import sql
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from remediator.actions.postgres.base import identifier, quoted
 from remediator.actions.postgres.connection import ArchiveFolder, ArchiveTable, Partitioned, Table
+from remediator.actions.postgres.driver import sql
 from remediator.actions.postgres.session import Session
 from remediator.errors import PermanentFailure, Refused
 from remediator.offload import offload

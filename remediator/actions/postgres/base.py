@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from psycopg import sql
 from pydantic import BaseModel
 
 from remediator.actions.postgres.connection import PostgresConnection, Table
+from remediator.actions.postgres.driver import sql
 from remediator.actions.postgres.session import Session
 from remediator.domain.plans import Values
 from remediator.errors import Drifted, NothingSelected

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from remediator.actions.postgres.dsn import PARTS, read_dsn
 from remediator.errors import Refused
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
@@ -93,14 +92,12 @@ class PostgresConnection(BaseModel):
     @field_validator("dsn")
     @classmethod
     def _complete_without_password(cls, dsn: str) -> str:
-        try:
-            told = conninfo_to_dict(dsn)
-        except ProgrammingError:
-            # libpq's message would show the whole text, and with it a password.
-            raise ValueError("this is no connection string that libpq understands") from None
-        for name in _SECRET:
-            if name in told:
+        told = read_dsn(dsn)
+        for name in told:
+            if name in _SECRET:
                 raise ValueError(f"the dsn holds {name!r}; a password belongs into password_file")
+            if name not in PARTS:
+                raise ValueError(f"the dsn may not hold {name!r}, only {', '.join(sorted(PARTS))}")
         for name in ("host", "user", "dbname"):
             if not told.get(name):
                 raise ValueError(f"the dsn does not name {name!r}")
@@ -116,14 +113,14 @@ class PostgresConnection(BaseModel):
         return folder
 
     @property
-    def target(self) -> Mapping[str, Any]:
+    def target(self) -> Mapping[str, str]:
         """The dsn, taken apart."""
-        return conninfo_to_dict(self.dsn)
+        return read_dsn(self.dsn)
 
     @property
     def database(self) -> str:
         """The name of the database."""
-        return str(self.target["dbname"])
+        return self.target["dbname"]
 
     @property
     def place(self) -> str:

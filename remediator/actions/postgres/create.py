@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar
 
-from psycopg import sql
 from pydantic import BaseModel, ConfigDict, Field
 
 from remediator.actions.postgres.base import PostgresAction, identifier, must_hold
 from remediator.actions.postgres.connection import Table
+from remediator.actions.postgres.driver import sql
 from remediator.actions.postgres.partitions import TYPES, SeenPartitions, look
 from remediator.actions.postgres.periods import Every, Period, literal, name, periods
 from remediator.actions.postgres.session import Session, changing, looking, owner, session

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from psycopg import sql
 from pydantic import BaseModel, ConfigDict, Field
 
 from remediator.actions.postgres import archive
 from remediator.actions.postgres.base import PostgresAction, identifier, must_hold
 from remediator.actions.postgres.connection import Table
+from remediator.actions.postgres.driver import sql
 from remediator.actions.postgres.partitions import Loose, Mark, Partition, SeenPartitions, count, look
 from remediator.actions.postgres.periods import sides
 from remediator.actions.postgres.session import Session, changing, looking, owner, session

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
-from psycopg import sql
 from pydantic import BaseModel, ConfigDict, Field
 
 from remediator.actions.postgres import archive
 from remediator.actions.postgres.base import PostgresAction, identifier, must_hold
 from remediator.actions.postgres.connection import Table
+from remediator.actions.postgres.driver import sql
 from remediator.actions.postgres.partitions import Loose, Mark, SeenPartitions, count, look
 from remediator.actions.postgres.periods import parse
 from remediator.actions.postgres.session import changing, looking, owner, session

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import sql
-
 from remediator.actions.postgres.base import database, find_table
 from remediator.actions.postgres.connection import PostgresConnection
+from remediator.actions.postgres.driver import sql
 from remediator.actions.postgres.session import Session, owner
 from remediator.errors import Refused, TemporaryFailure
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg import sql
-
 from remediator.actions.postgres.base import database, find_table, identifier
 from remediator.actions.postgres.connection import Table
+from remediator.actions.postgres.driver import sql
 from remediator.actions.postgres.periods import Bounds, parse
 from remediator.actions.postgres.session import Session
 from remediator.errors import PermanentFailure, Refused

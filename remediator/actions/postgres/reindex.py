@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from psycopg import sql
 from pydantic import BaseModel, ConfigDict, Field
 
 from remediator.actions.postgres.base import PostgresAction, identifier, must_hold, quoted
 from remediator.actions.postgres.connection import Table
+from remediator.actions.postgres.driver import sql
 from remediator.actions.postgres.indexes import Index, SeenIndexes, look, measure, refuse_building
 from remediator.actions.postgres.session import Session, changing, looking, owner, session
 from remediator.domain.plans import Effect, Progress, Result

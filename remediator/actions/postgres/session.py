@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
-
-import psycopg
-from psycopg import AsyncConnection, errors, sql
-from psycopg.conninfo import make_conninfo
-from psycopg.rows import DictRow, dict_row
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from remediator.actions.postgres.connection import PostgresConnection
+from remediator.actions.postgres.driver import errors, psycopg, sql
 from remediator.actions.postgres.probe import State, probe
 from remediator.errors import (
     OutcomeUnknown,
@@ -23,29 +20,36 @@ from remediator.errors import (
 )
 from remediator.redaction import Redactor
 
+if TYPE_CHECKING:
+    from psycopg.rows import DictRow
+
+    Query = sql.SQL | sql.Composed | bytes
+
 _GRACE_SECONDS = 5.0
 """How much longer than the server we wait for it to give up by itself."""
 
-_PASSING = (
-    errors.LockNotAvailable,
-    errors.QueryCanceled,
-    errors.DeadlockDetected,
-    errors.SerializationFailure,
-    errors.InsufficientResources,
-    errors.TooManyConnections,
-    errors.DiskFull,
-    errors.OutOfMemory,
-    errors.ObjectInUse,
-)
-"""What the server refuses today and may grant tomorrow; the statement was rolled back."""
 
-Query = sql.SQL | sql.Composed | bytes
+@cache
+def _passing(*ours: type[Exception]) -> tuple[type[Exception], ...]:
+    """What the server refuses today and may grant tomorrow; the statement was rolled back. And `ours` beside it."""
+    return (
+        *ours,
+        errors.LockNotAvailable,
+        errors.QueryCanceled,
+        errors.DeadlockDetected,
+        errors.SerializationFailure,
+        errors.InsufficientResources,
+        errors.TooManyConnections,
+        errors.DiskFull,
+        errors.OutOfMemory,
+        errors.ObjectInUse,
+    )
 
 
 class Session:
     """One connection. Every statement is bounded by the server and, where that hangs, by us."""
 
-    def __init__(self, link: AsyncConnection[DictRow], seconds: float) -> None:
+    def __init__(self, link: psycopg.AsyncConnection[DictRow], seconds: float) -> None:
         self._link, self._seconds = link, seconds
         self.notices: list[str] = []
         link.add_notice_handler(lambda notice: self.notices.append(notice.message_primary or ""))
@@ -129,8 +133,8 @@ def _milliseconds(seconds: float) -> str:
 def conninfo(connection: PostgresConnection, *, with_password: bool = True) -> str:
     """What libpq is given. Raises PermanentFailure where the password's file cannot be read."""
     secret = password(connection) if with_password else None
-    return make_conninfo(
-        connection.dsn,
+    return psycopg.conninfo.make_conninfo(
+        **connection.target,
         application_name="remediator",
         connect_timeout=connection.connect_timeout_seconds,
         **({"password": secret} if secret is not None else {}),
@@ -147,12 +151,12 @@ def password(connection: PostgresConnection) -> str | None:
         raise PermanentFailure(f"cannot read {connection.password_file}: {type(error).__name__}") from error
 
 
-async def _connect(connection: PostgresConnection) -> AsyncConnection[DictRow]:
+async def _connect(connection: PostgresConnection) -> psycopg.AsyncConnection[DictRow]:
     told = conninfo(connection)
     try:
         async with asyncio.timeout(connection.connect_timeout_seconds + _GRACE_SECONDS):
-            return await AsyncConnection.connect(
-                told, autocommit=True, row_factory=dict_row, prepare_threshold=None
+            return await psycopg.AsyncConnection.connect(
+                told, autocommit=True, row_factory=psycopg.rows.dict_row, prepare_threshold=None
             )
     except (psycopg.OperationalError, TimeoutError) as error:
         why = _text(error)
@@ -171,7 +175,7 @@ def looking() -> Iterator[None]:
     """Nothing is changed in here, or nothing of it stays: whatever fails, failed for certain."""
     try:
         yield
-    except (*_PASSING, TimeoutError) as error:
+    except _passing(TimeoutError) as error:
         raise TemporaryFailure(f"postgres could not do it now: {_text(error)}") from error
     except psycopg.Error as error:
         if lost(error):
@@ -188,7 +192,7 @@ def changing(what: str) -> Iterator[None]:
         raise
     except TimeoutError as error:
         raise OutcomeUnknown(f"postgres did not answer {what} in time") from error
-    except _PASSING as error:
+    except _passing() as error:
         raise TemporaryFailure(f"postgres could not do {what} now: {_text(error)}") from error
     except psycopg.Error as error:
         if lost(error):

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from psycopg import sql
 from pydantic import BaseModel, ConfigDict, Field
 
 from remediator.actions.postgres.base import PostgresAction, database, find_table, identifier, must_hold
 from remediator.actions.postgres.connection import Table
+from remediator.actions.postgres.driver import sql
 from remediator.actions.postgres.session import Session, changing, looking, owner, session
 from remediator.domain.plans import Effect, Progress, Result
 from remediator.errors import ActionError, Drifted, NothingSelected, OutcomeUnknown, PermanentFailure, Refused

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
-from redis import exceptions
 
 from remediator.actions.redis.connection import RedisAction, changing, looking, same_server
+from remediator.actions.redis.driver import exceptions
 from remediator.domain.plans import Effect, Progress, Result
 from remediator.errors import (
     ActionError,

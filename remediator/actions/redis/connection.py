@@ -8,19 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
-from redis import exceptions
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.credentials import CredentialProvider
 
+from remediator.actions.redis.driver import backoff, exceptions, redis, retry
 from remediator.errors import Drifted, OutcomeUnknown, PermanentFailure, Refused, TemporaryFailure
 
 Prefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_./{}-]{1,200}$")]
 """A key prefix without any character that Redis reads as a pattern."""
-
-_REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError)
-_SILENT = (exceptions.ConnectionError, exceptions.TimeoutError)
 
 
 class RedisConnection(BaseModel):
@@ -59,12 +52,12 @@ class RedisAction:
             if secret
             else {"username": connection.username}
         )
-        self._redis: Redis = Redis.from_url(
+        self._redis: redis.Redis = redis.Redis.from_url(
             connection.url,
             socket_timeout=connection.timeout_seconds,
             socket_connect_timeout=connection.timeout_seconds,
             # A lost answer is ours to judge: the client must not send a change a second time.
-            retry=Retry(NoBackoff(), 0),
+            retry=retry.Retry(backoff.NoBackoff(), 0),
             # RESP2 without CLIENT SETINFO: nothing is sent that the printed privilege does not hold.
             protocol=2,
             driver_info=None,
@@ -105,8 +98,8 @@ class RedisAction:
         return str(info["run_id"])
 
 
-class _Password(CredentialProvider):
-    """The password of a file, read at each new connection."""
+class _Password:
+    """The password of a file, read at each new connection: a `redis.CredentialProvider`."""
 
     def __init__(self, username: str | None, file: Path) -> None:
         self._username, self._file = username, file
@@ -120,6 +113,9 @@ class _Password(CredentialProvider):
             ) from error
         return (self._username, password) if self._username else (password,)
 
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()
+
 
 def same_server(before: Mapping[str, Any], run_id: str) -> None:
     """Raise Drifted unless this is the run of the server that was planned on."""
@@ -132,9 +128,9 @@ def looking() -> Iterator[None]:
     """Nothing is changed in here: whatever fails, failed for certain."""
     try:
         yield
-    except _REFUSED as error:
+    except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
         raise PermanentFailure(f"redis refuses us: {error}") from error
-    except _SILENT as error:
+    except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
         raise TemporaryFailure(f"redis does not answer: {error}") from error
     except exceptions.ResponseError as error:
         raise PermanentFailure(f"redis refused: {error}") from error
@@ -145,9 +141,9 @@ def changing(what: str) -> Iterator[None]:
     """One change is sent in here: where no answer came, nobody knows whether it was made."""
     try:
         yield
-    except _REFUSED as error:
+    except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
         raise PermanentFailure(f"redis refuses us: {error}") from error
-    except _SILENT as error:
+    except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
         raise OutcomeUnknown(f"redis stopped answering {what}: {error}") from error
     except exceptions.ResponseError as error:
         raise PermanentFailure(f"redis refused {what}: {error}") from error

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
-from redis import exceptions
 
 from remediator.actions.redis.connection import RedisAction, looking, same_server
+from remediator.actions.redis.driver import exceptions
 from remediator.domain.plans import Effect, Progress, Result
 from remediator.errors import Refused, TemporaryFailure
 from remediator.figures import figure

@@ -11,14 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    select,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool, StaticPool
-from sqlalchemy.sql import column, table
+from sqlalchemy.schema import CreateTable
 
 from remediator.adapters.ledger.schema import HEAD, metadata
 from remediator.errors import LedgerUnavailable
+
+_versions = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
 READERS = 4
 """Read-only connections, each used by one thread at a time."""
@@ -83,7 +97,10 @@ def migrate(engine: Engine) -> None:
         current = revision(connection)
         if current == HEAD:
             return
-        # Only here: a start with nothing to migrate does not pay for the import.
+        if not inspect(connection).get_table_names():
+            _create(connection)
+            return
+        # Only here: a start with nothing to migrate pays neither the time nor the memory.
         from alembic import command
         from alembic.config import Config
         from alembic.util.exc import CommandError
@@ -99,12 +116,18 @@ def migrate(engine: Engine) -> None:
             ) from error
 
 
+def _create(connection: Connection) -> None:
+    """A new ledger gets today's schema at once, as Alembic's cookbook has it; a test holds it equal to all migrations."""
+    metadata.create_all(connection)
+    connection.execute(CreateTable(_versions))
+    connection.execute(insert(_versions).values(version_num=HEAD))
+
+
 def revision(connection: Connection) -> str | None:
     """The migration that the database ends in; None where it is new."""
     if not inspect(connection).has_table("alembic_version"):
         return None
-    versions = table("alembic_version", column("version_num"))
-    found: str | None = connection.execute(select(versions.c.version_num)).scalar()
+    found: str | None = connection.execute(select(_versions.c.version_num)).scalar()
     return found
 
 
