@@ -28,6 +28,10 @@ _RECEIVED, _BEGUN, _SEEN = (
 )
 
 
+_Said = tuple[dict[str, str], datetime, str, float]
+"""Labels, start and status of an alert, and until when (seconds since 1970) that is no news."""
+
+
 class Settled:
     """Alerts that were committed a moment ago: the same words about the same alert again are no news.
 
@@ -41,23 +45,32 @@ class Settled:
 
     def __init__(self, size: int = 8192) -> None:
         self._size = size
-        self._known: dict[object, tuple[AlertModel, datetime]] = {}
+        self._known: dict[object, _Said] = {}
 
-    def knows(self, alert: AlertModel, now: datetime) -> bool:
-        """Whether just this was committed within the last minute."""
-        known = self._known.get(alert.fingerprint or hash(frozenset(alert.labels.items())))
-        if known is None or known[1] <= now:
-            return False
-        was = known[0]
-        return was.labels == alert.labels and was.startsAt == alert.startsAt and was.status == alert.status
+    def news(self, alerts: Iterable[AlertModel], now: datetime) -> list[AlertModel]:
+        """Those that were not committed, just so, within the last minute."""
+        known, at = self._known.get, now.timestamp()
+        found = []
+        for alert in alerts:
+            was = known(alert.fingerprint or hash(frozenset(alert.labels.items())))
+            if (
+                was is None
+                or was[3] <= at
+                or was[0] != alert.labels
+                or was[1] != alert.startsAt
+                or was[2] != alert.status
+            ):
+                found.append(alert)
+        return found
 
     def add(self, alerts: Iterable[AlertModel], now: datetime) -> None:
         """They are committed."""
-        until, known = now + self.LASTS, self._known
+        until, known = (now + self.LASTS).timestamp(), self._known
         for alert in alerts:
             key = alert.fingerprint or hash(frozenset(alert.labels.items()))
             known.pop(key, None)
-            known[key] = (alert, until)
+            # What else an alert says (annotations, links) is neither compared nor kept.
+            known[key] = (alert.labels, alert.startsAt, alert.status, until)
         while len(known) > self._size:
             del known[next(iter(known))]
 
@@ -110,7 +123,7 @@ class Ingest:
 
     async def _accept(self, body: bytes, payload: WebhookModel, source: str) -> Accepted:
         now, table, settled = self._clock.now(), self.table, self._settled
-        news = [alert for alert in payload.alerts if not settled.knows(alert, now)]
+        news = settled.news(payload.alerts, now)
         sightings = [self._sight(to_alert(alert, self._fingerprints), now) for alert in news]
         accepted = await self._ledger.accept(Delivery(body, now, source), sightings)
         _RECEIVED.inc()

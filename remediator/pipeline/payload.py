@@ -62,7 +62,7 @@ def parse(body: bytes) -> WebhookModel:
 class Fingerprints:
     """Fingerprints already computed, by a digest of the labels: the same alerts are sent again and again."""
 
-    def __init__(self, size: int = 32_768) -> None:
+    def __init__(self, size: int = 8192) -> None:
         self._size = size
         self._known: OrderedDict[bytes, str] = OrderedDict()
 

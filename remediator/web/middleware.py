@@ -12,6 +12,7 @@ from http import HTTPStatus
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from aiohttp.web_urldispatcher import AbstractResource
 from prometheus_client import Histogram
 
 from remediator import telemetry
@@ -52,15 +53,21 @@ def outermost(config: WebConfig, page: Callable[[web.Request, Problem], web.Resp
     if config.public_url.startswith("https://"):
         headers["Strict-Transport-Security"] = "max-age=31536000"
 
-    timers: dict[str, Histogram] = {}
+    routes: dict[AbstractResource | None, tuple[dict[str, str], Histogram]] = {}
+
+    def route(resource: AbstractResource | None) -> tuple[dict[str, str], Histogram]:
+        name = resource.canonical if resource is not None else "none"
+        # Alertmanager is no browser: what it is told, many times a second, needs little of this.
+        routes[resource] = (_FOR_SENDERS if name == WEBHOOK else headers, telemetry.HTTP.labels(name))
+        return routes[resource]
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         begun = time.perf_counter()
         given = request.headers.get("X-Request-ID")
         id_ = given if given and _REQUEST_ID.fullmatch(given) else f"{_PROCESS}-{next(_numbers):x}"
-        # Bound without being taken back: the next request of this connection binds its own.
-        structlog.contextvars.bind_contextvars(request_id=id_)
+        # Set without being taken back: the next request of this connection sets its own.
+        telemetry.REQUEST_ID.set(id_)
         try:
             response = await handler(request)
         except web.HTTPException as error:
@@ -72,11 +79,10 @@ def outermost(config: WebConfig, page: Callable[[web.Request, Problem], web.Resp
             log.exception("a request failed", path=request.path)
             mend = f"look for request_id {id_} in the logs"
             response = _answer(request, Problem(500, "something is wrong on our side", mend), config, page)
-        # Alertmanager is no browser: what it is told, many times a second, needs little of this.
-        response.headers.update(_FOR_SENDERS if request.path == WEBHOOK else headers)
+        resource = request.match_info.route.resource
+        told, timer = routes.get(resource) or route(resource)
+        response.headers.update(told)
         response.headers["X-Request-ID"] = id_
-        route = _route(request)
-        timer = timers.get(route) or timers.setdefault(route, telemetry.HTTP.labels(route))
         timer.observe(time.perf_counter() - begun)
         return response
 
@@ -112,8 +118,3 @@ def _answer(
         response = page(request, problem)
     response.headers.update(problem.headers)
     return response
-
-
-def _route(request: web.Request) -> str:
-    resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else "none"

@@ -21,6 +21,7 @@ log = structlog.get_logger()
 
 _DEMANDED = {"WWW-Authenticate": 'Bearer realm="remediator", Basic realm="remediator", charset="UTF-8"'}
 _TAKEN = b'{"status":"accepted"}'
+_JSON = {"Content-Type": "application/json"}
 
 
 class Webhook:
@@ -59,7 +60,7 @@ class Webhook:
         except LedgerUnavailable:
             telemetry.REJECTED.labels("unavailable").inc()
             raise
-        return web.Response(body=_TAKEN, content_type="application/json")
+        return web.Response(body=_TAKEN, headers=_JSON)
 
     async def _authenticate(self, request: web.Request) -> None:
         header = request.headers.get("Authorization", "")

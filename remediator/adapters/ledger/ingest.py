@@ -10,6 +10,7 @@ import hashlib
 from collections import OrderedDict, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import bindparam, func, select, update
@@ -69,14 +70,23 @@ class Recent(Generic[K, V]):
         self._kept.clear()
 
 
+_NO_RULES: frozenset[str] = frozenset()
+
+
+@lru_cache(maxsize=4096)
+def _with(rules: frozenset[str], rule: str) -> frozenset[str]:
+    """The set with one more. Thousands of episodes were begun by the same few rules, and share their set."""
+    return rules | {rule}
+
+
 @dataclass(slots=True)
 class Seen:
     """What is known of an episode. `rules` are those whose remediation exists; `active` are ids not finished."""
 
-    rules: set[str]
+    rules: frozenset[str]
     resolved: bool
     received_at: int
-    active: list[str] = field(default_factory=list)
+    active: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -166,12 +176,12 @@ class Ingest:
         for part in in_sizes(list(dict.fromkeys(wanted))):
             names = {"names": list(part)}
             for episode, received_at, resolved_at in transaction.connection.execute(_EPISODES, names):
-                batch.seen[episode] = Seen(set(), resolved_at is not None, received_at)
+                batch.seen[episode] = Seen(_NO_RULES, resolved_at is not None, received_at)
             for episode, rule, id_, finished_at in transaction.connection.execute(_REMEDIATIONS, names):
                 seen = batch.seen[episode]
-                seen.rules.add(rule)
+                seen.rules = _with(seen.rules, rule)
                 if finished_at is None:
-                    seen.active.append(id_)
+                    seen.active += (id_,)
 
     def _remember(self, batch: Batch) -> None:
         self._bodies.update(batch.bodies)
@@ -180,7 +190,7 @@ class Ingest:
             if known is not None:
                 known.received_at = at
         for seen in batch.seen.values():
-            seen.active.clear()
+            seen.active = ()
         self._episodes.update(batch.seen)
 
 
@@ -226,7 +236,7 @@ def _apply(
         over = alert.status is Status.RESOLVED
         if seen is None:
             first_seen += 1
-            seen = batch.seen[episode] = Seen(set(), over, at)
+            seen = batch.seen[episode] = Seen(_NO_RULES, over, at)
             batch.episodes[episode] = _row(episode, alert, at, over)
         elif not seen.resolved and over:
             seen.resolved, seen.received_at = True, at
@@ -261,8 +271,8 @@ def _begin(seen: Seen, drafts: Sequence[Remediation]) -> list[Remediation]:
     begun = []
     for draft in drafts:
         if draft.rule not in seen.rules:
-            seen.rules.add(draft.rule)
-            seen.active.append(draft.id)
+            seen.rules = _with(seen.rules, draft.rule)
+            seen.active += (draft.id,)
             begun.append(draft)
     return begun
 
