@@ -63,7 +63,6 @@ Index(
     "ix_episodes_open",
     episodes.c.starts_at,
     sqlite_where=text("resolved_at IS NULL"),
-    postgresql_where=text("resolved_at IS NULL"),
 )
 
 snapshots = Table(
@@ -103,7 +102,6 @@ for _name, _columns in {
         _name,
         *_columns,
         sqlite_where=text("reserved_at IS NOT NULL"),
-        postgresql_where=text("reserved_at IS NOT NULL"),
     )
 
 claims = Table(
@@ -144,7 +142,6 @@ Index(
     "ix_outbox_due",
     outbox.c.due_at,
     sqlite_where=text("due_at IS NOT NULL"),
-    postgresql_where=text("due_at IS NOT NULL"),
 )
 
 cards = Table(
@@ -170,5 +167,4 @@ Index(
     journal.c.remediation,
     journal.c.seq,
     sqlite_where=text("remediation <> ''"),
-    postgresql_where=text("remediation <> ''"),
 )
