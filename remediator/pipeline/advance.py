@@ -15,24 +15,21 @@ import structlog
 
 from remediator import telemetry
 from remediator.domain.approvals import Vote
-from remediator.domain.guards import Facts, judge
-from remediator.domain.playbooks import Playbook
-from remediator.domain.remediations import (
-    Do,
+from remediator.domain.facts import (
     Escalated,
     Fact,
     Failed,
     Interrupted,
     Judged,
-    Phase,
     Planned,
-    Remediation,
     Resolved,
-    Transition,
     Voted,
     Woken,
-    decide,
 )
+from remediator.domain.guards import Facts, judge
+from remediator.domain.machine import decide
+from remediator.domain.playbooks import Playbook
+from remediator.domain.remediations import Do, Phase, Remediation, Transition
 from remediator.errors import ActionError, RemediatorError, StaleWrite
 from remediator.pipeline import execute
 from remediator.pipeline.escalate import messages

@@ -9,8 +9,9 @@ from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from remediator.domain.facts import Applied, Failed, Reobserved, Undone
 from remediator.domain.plans import Effect, PlannedStep, Progress, Result
-from remediator.domain.remediations import Applied, Failed, Remediation, Reobserved, Undone
+from remediator.domain.remediations import Remediation
 from remediator.errors import ActionError, OutcomeUnknown, TemporaryFailure
 from remediator.pipeline.ports import Actions
 

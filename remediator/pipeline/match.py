@@ -7,8 +7,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from remediator.domain.alerts import Alert
+from remediator.domain.facts import Begun
+from remediator.domain.machine import decide
 from remediator.domain.promql import PLACEHOLDER, scoped
-from remediator.domain.remediations import Begun, Remediation, decide
+from remediator.domain.remediations import Remediation
 from remediator.domain.rules import Mode, Rule, Rung
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from remediator.domain.remediations import Remediation, Sampled
+from remediator.domain.facts import Sampled
+from remediator.domain.remediations import Remediation
 from remediator.errors import WorldUnavailable
 from remediator.pipeline.ports import World
 

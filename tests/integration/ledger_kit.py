@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from remediator.adapters.ledger import SqlLedger
 from remediator.domain.alerts import Alert, Status
 from remediator.domain.approvals import Approval
+from remediator.domain.facts import Judged
 from remediator.domain.guards import Facts, Limits, World, judge
+from remediator.domain.machine import decide
 from remediator.domain.playbooks import Choice
-from remediator.domain.remediations import Judged, Phase, Remediation, Transition, decide
+from remediator.domain.remediations import Phase, Remediation, Transition
 from remediator.domain.rules import Mode, Rung, Verify
 from remediator.pipeline.ports import Delivery, Message, Sighting
 

@@ -10,30 +10,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remediator.domain.approvals import Approval, Person, Vote
-from remediator.domain.guards import Allow, Deny, Limits
-from remediator.domain.plans import Effect, Plan, PlannedStep, Progress, Result
-from remediator.domain.remediations import (
-    FINAL,
+from remediator.domain.facts import (
     Applied,
     Begun,
-    Do,
     Escalated,
     Fact,
     Failed,
     Interrupted,
     Judged,
-    Phase,
     Planned,
-    Remediation,
     Reobserved,
     Resolved,
     Sampled,
-    Transition,
     Undone,
     Voted,
     Woken,
-    decide,
 )
+from remediator.domain.guards import Allow, Deny, Limits
+from remediator.domain.machine import decide
+from remediator.domain.plans import Effect, Plan, PlannedStep, Progress, Result
+from remediator.domain.remediations import FINAL, Do, Phase, Remediation, Transition
 from remediator.domain.rules import Mode, Rung, Verify
 from remediator.errors import IllegalTransition
 from remediator.testing import NOON
