@@ -15,7 +15,7 @@ from tests.support.dockerd import DockerEngine
 from tests.support.engine_contract import Case, Look, changed, look
 from tests.support.nginx import NginxServer
 from tests.support.ports import free_port
-from tests.support.processes import http_answers, tcp_answers
+from tests.support.processes import http_answers, program, tcp_answers
 from tests.support.waiting import until
 
 PAGE = "This service is closed for an emergency."
@@ -97,6 +97,7 @@ class EmergencySite:
         """The connection as a rule file would name it."""
         given = {
             "kind": "nginx",
+            "binary": program("nginx", package="nginx-light"),
             "config_file": self.nginx.config_file,
             "prefix": self.nginx.folder,
             "pid_file": self.nginx.folder / "nginx.pid",

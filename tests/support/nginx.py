@@ -74,4 +74,4 @@ class NginxServer(Server):
 
     def reload(self) -> None:
         """Take over the files as they are now (SIGHUP); nginx keeps the old ones if they are wrong."""
-        os.kill(self.pid, signal.SIGHUP)
+        self.send(signal.SIGHUP)

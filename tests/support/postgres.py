@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from tests.support.ports import free_port
-from tests.support.processes import Server, ServerFailedError, program
+from tests.support.processes import Server, ServerFailedError, as_user, program
 
 SETTINGS = {
     # A test's data need not survive a power cut; what the tests show is what survives kill -9, which this does.
@@ -94,7 +94,7 @@ class PostgresServer(Server):
     def stop(self, within: float = 10.0) -> None:
         """Stop it, not waiting for clients (SIGINT: PostgreSQL's fast shutdown)."""
         if self.running:
-            os.kill(self.pid, signal.SIGINT)
+            self.send(signal.SIGINT)
         super().stop(within)
 
     def close(self) -> None:
@@ -129,9 +129,6 @@ def _initdb(folder: Path, data: Path, password: str, privileges: list[str]) -> N
     secret.write_text(password)
     secret.chmod(0o644)
     argv = [
-        program("setpriv", package="util-linux"),
-        *privileges,
-        "--",
         program("initdb", package="postgresql"),
         f"--pgdata={data}",
         "--username=postgres",
@@ -141,7 +138,9 @@ def _initdb(folder: Path, data: Path, password: str, privileges: list[str]) -> N
         "--locale=C.UTF-8",
         "--no-sync",
     ]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120, cwd=folder)
+    done = subprocess.run(
+        as_user(privileges, argv), capture_output=True, text=True, check=False, timeout=120, cwd=folder
+    )
     secret.unlink()
     if done.returncode != 0:
         raise ServerFailedError(f"initdb ended with {done.returncode}\n{done.stdout}\n{done.stderr}")

@@ -1,6 +1,7 @@
 """A real server for a test: started on its own port and folder, awaited until it answers, stopped by its pid."""
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -12,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from tests.support import containerised
 
 EXTRA_PATH = (
     "/usr/local/sbin",
@@ -31,15 +34,35 @@ class ServerFailedError(RuntimeError):
 
 
 def program(*names: str, package: str) -> str:
-    """Return the path of the first of `names` that is installed, or say which Debian package brings it."""
+    """Return the path of the first of `names` that is installed, or of what runs it in a container instead.
+
+    If there is neither, the error says which Debian package brings it. Those that REMEDIATOR_TEST_CONTAINED names,
+    with commas between, run in containers although they are installed.
+    """
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), *EXTRA_PATH))
     for name in names:
         found = shutil.which(name, path=path)
-        if found:
+        if found and not containerised.is_wanted(name):
             return found
+    contained = containerised.launcher(*names)
+    if contained:
+        return contained
     raise MissingProgramError(
         f"{names[0]} is not installed: apt-get install {package} (or run tests/install.sh)"
     )
+
+
+def as_user(privileges: Sequence[str], argv: Sequence[str]) -> list[str]:
+    """Return the command that runs another with setpriv's options, such as `--reuid=26`, and dies with us.
+
+    In a container the other user is the container's: the launcher itself has to reach the engine.
+    """
+    setpriv = [program("setpriv", package="util-linux"), "--pdeathsig=KILL"]
+    if not containerised.is_launcher(argv[0]):
+        return [*setpriv, *privileges, "--", *argv]
+    told = dict(option.lstrip("-").partition("=")[::2] for option in privileges)
+    user = [f"{containerised.USER}{told['reuid']}:{told['regid']}"] if told else []
+    return [*setpriv, "--", argv[0], *user, *argv[1:]]
 
 
 def tcp_answers(port: int, host: str = "127.0.0.1") -> bool:
@@ -56,6 +79,9 @@ def http_answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
             return bool(200 <= answer.status < 300)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
     except (OSError, urllib.error.URLError, ValueError):
         return False
 
@@ -83,6 +109,11 @@ class Server:
         self.folder = folder
         self.log = folder / f"{name}.log"
         self._argv = list(argv)
+        self._container = ""
+        if containerised.is_launcher(self._argv[0]):
+            self._container = f"remediator-test-{name}-{secrets.token_hex(6)}"
+            given = (f"{containerised.ENV}{key}={value}" for key, value in (env or {}).items())
+            self._argv[1:1] = [f"{containerised.CONTAINER}{self._container}", *given]
         self._ready = ready
         self._within = within
         self._env = {**os.environ, **(env or {})}
@@ -103,6 +134,8 @@ class Server:
         """The pid of the running child."""
         if self._process is None:
             raise ServerFailedError(f"{self.name} is not running")
+        if self._container:
+            return containerised.pid_in(self._container)
         return self._process.pid
 
     @property
@@ -115,10 +148,9 @@ class Server:
         if self.running:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        setpriv = program("setpriv", package="util-linux")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [setpriv, "--pdeathsig=KILL", *self._privileges, "--", *self._argv],
+                as_user(self._privileges, self._argv),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -155,22 +187,28 @@ class Server:
         """Ask the child to end (SIGTERM) and, after `within` seconds, make it (SIGKILL)."""
         if self._process is None:
             return
-        self._process.send_signal(signal.SIGCONT)
-        self._process.terminate()
+        self.send(signal.SIGCONT)
+        self.send(signal.SIGTERM)
         try:
             self._process.wait(within)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.kill()
         self._process = None
 
     def kill(self) -> None:
         """End the child as a crash would (SIGKILL); `start` brings it back on the same port and data."""
         if self._process is None:
             return
-        self._process.kill()
+        self.send(signal.SIGKILL)
         self._process.wait()
         self._process = None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the child a signal; nothing happens if it has ended by itself."""
+        if self._process is None:
+            raise ServerFailedError(f"{self.name} is not running")
+        if not (self._container and containerised.send(self._container, number)):
+            self._process.send_signal(number)
 
     def restart(self) -> None:
         """Stop in order and start again on the same port and data."""
@@ -179,11 +217,11 @@ class Server:
 
     def freeze(self) -> None:
         """Let the child hang (SIGSTOP): it keeps its port and connections and answers nothing."""
-        os.kill(self.pid, signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let a frozen child go on (SIGCONT)."""
-        os.kill(self.pid, signal.SIGCONT)
+        self.send(signal.SIGCONT)
 
     def log_tail(self, lines: int = 40) -> str:
         """Return the last lines of what the child wrote."""

@@ -1,5 +1,6 @@
 """The tests' servers: each starts, answers, crashes, comes back and stops."""
 
+import contextlib
 import os
 import subprocess
 import urllib.request
@@ -245,17 +246,30 @@ def test_compose(docker_engine: DockerEngine, tmp_path: Path) -> None:
 
 
 def test_docker_engine_crash(docker_engine: DockerEngine) -> None:
-    """After a crash the engine comes back on the same socket with the same containers, which have ended."""
+    """After a crash nothing of it runs, and the engine comes back on the same socket with the same containers, which
+    have ended.
+    """
     client = docker_engine.client()
     try:
         container = client.containers.run(BUSYBOX, ["/bin/sleep", "1000"], detach=True, name="sleeper")
         docker_engine.kill()
+        left = _processes_of(str(docker_engine.folder))
         docker_engine.start()
         known = client.containers.get("sleeper")
 
         assert (known.id, known.status) == (container.id, "exited")
+        assert [] == left
     finally:
         client.close()
+
+
+def _processes_of(folder: str) -> list[str]:
+    """The command lines of processes that name a folder, such as a containerd that outlived its dockerd."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in found if folder in line]
 
 
 def test_exporters(nginx_factory: Callable[[str], NginxServer], tmp_path: Path) -> None:
