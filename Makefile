@@ -15,6 +15,12 @@ NEW = $(dir $(shell $(PY) -c 'from tests.support.tools.build import tool; print(
 # Two cores play many servers at once. What failed beside others is run once more, alone: a real failure fails again.
 ALONE = { echo "once more, alone, what failed:"; $(PYTEST) --last-failed --last-failed-no-failures none tests; }
 
+# The program itself, or a container of it where it is not installed.
+TOOL := $(PY) -m tests.support.containerised
+
+# promtool uses one core: two files at a time.
+both = printf '%s\n' $(wildcard prometheus/tests/*_test.yml) | xargs -P 2 -n 1 $(1) test rules
+
 .DEFAULT_GOAL := help
 .PHONY: help venv run test lint checks checks-new unit integration e2e bench tools system lock
 
@@ -66,17 +72,18 @@ test: venv system ## Everything: lint, types, contracts, rules, and tests agains
 lint: venv ## Style, formatting, types, and who may import whom
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy remediator tests
+	$(VENV)/bin/mypy remediator tests rules/units
 	$(VENV)/bin/lint-imports
 
-checks: system ## Prometheus's and Alertmanager's own checks of the shipped files
-	promtool check rules $(wildcard prometheus/rules/*.yml)
-	promtool test rules $(wildcard prometheus/tests/*_test.yml)
-	amtool check-config alertmanager/alertmanager.yml
+checks: venv system ## Prometheus's and Alertmanager's own checks of the shipped files
+	$(TOOL) promtool check rules $(wildcard prometheus/rules/*.yml)
+	@$(call both,$(TOOL) promtool)
+	$(TOOL) amtool check-config alertmanager/alertmanager.yml
 
 checks-new: tools ## The same, with the newest promtool and amtool
 	$(NEW)promtool check rules $(wildcard prometheus/rules/*.yml)
-	$(NEW)promtool test rules $(wildcard prometheus/tests/*_test.yml)
+	@$(call both,$(NEW)promtool)
+
 unit: venv ## The quick tests: pure ones, and those that run promtool, amtool and Alertmanager
 	$(PYTEST) $(PARALLEL) tests/unit || $(ALONE)
 
@@ -97,5 +104,5 @@ tools: venv ## Build the real servers that exist only as Go modules, once, into 
 
 lock: ## Pin every dependency anew, with hashes: what serving needs, and with it what the tests need
 	$(LOCK) pyproject.toml -o requirements.lock
-	echo uv | $(LOCK) - -o installer.lock
 	$(LOCK) --extra test -c requirements.lock pyproject.toml -o tests/requirements.lock
+	printf 'hatchling\nuv\n' | $(LOCK) -c tests/requirements.lock - -o installer.lock
