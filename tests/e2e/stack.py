@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,40 @@ def quick_rules(folder: Path, system: str, *, every: str = "1s", for_: str = "2s
     return written
 
 
+def hurried_rules(
+    folder: Path,
+    alerts: Collection[tuple[str, str]],
+    windows: Mapping[str, Mapping[str, str]],
+    *,
+    every: str = "1s",
+    for_: str = "3s",
+) -> list[Path]:
+    """All shipped rules; only the named alerts, each with its severity, fire soon, and all the others as shipped.
+
+    `windows` are the shorter ones of a record or alert: what stands in its expression, and what replaces it.
+    """
+    quick, shorter = set(alerts), dict(windows)
+    written = []
+    for path in sorted((ROOT / "prometheus/rules").glob("*.yml")):
+        document = yaml.safe_load(path.read_text())
+        for group in document["groups"]:
+            names = [rule.get("alert") or rule["record"] for rule in group["rules"]]
+            if path.name.startswith("20-") or not windows.keys().isdisjoint(names):
+                group["interval"] = every
+            for rule, name in zip(group["rules"], names, strict=True):
+                for old, new in shorter.pop(name, {}).items():
+                    assert old in rule["expr"], f"{name} has no {old}"
+                    rule["expr"] = rule["expr"].replace(old, new)
+                if (name, rule.get("labels", {}).get("severity")) in quick:
+                    rule["for"] = for_
+                    rule.pop("keep_firing_for", None)
+                    quick.discard((name, rule["labels"]["severity"]))
+        written.append(folder / path.name)
+        written[-1].write_text(yaml.safe_dump(document, sort_keys=False))
+    assert not quick and not shorter, f"not among the shipped rules: {sorted(quick)}, {sorted(shorter)}"
+    return written
+
+
 def prometheus_config(jobs: list[dict[str, Any]], alertmanager: str) -> dict[str, Any]:
     """The shipped configuration with the test's targets, scraped every second."""
     config: dict[str, Any] = shipped("prometheus/prometheus.yml")
@@ -56,8 +91,11 @@ def prometheus_config(jobs: list[dict[str, Any]], alertmanager: str) -> dict[str
     return config
 
 
-def alertmanager_config(folder: Path, webhook: str) -> dict[str, Any]:
-    """The shipped configuration; posts go to the test's service, at once, and people's receivers say nothing."""
+def alertmanager_config(folder: Path, webhook: str, *, canary: bool = False) -> dict[str, Any]:
+    """The shipped configuration; posts go to the test's service, at once, and people's receivers say nothing.
+
+    With `canary` the Watchdog comes as well.
+    """
     config: dict[str, Any] = shipped("alertmanager/alertmanager.yml")
     token = folder / "webhook-token"
     token.write_text(WEBHOOK_TOKEN)
@@ -71,7 +109,8 @@ def alertmanager_config(folder: Path, webhook: str) -> dict[str, Any]:
         hooks = receiver.get("webhook_configs", [])
         for key in [key for key in receiver if key != "name"]:
             del receiver[key]
-        if receiver["name"] == "remediator":
+        hooks = [hook for hook in hooks if hook["url"].startswith("http://remediator:")]
+        if receiver["name"] == "remediator" or (canary and hooks):
             for hook in hooks:
                 hook["url"] = webhook
                 hook["http_config"]["authorization"]["credentials_file"] = str(token)
@@ -84,6 +123,17 @@ def _hurry(route: dict[str, Any]) -> None:
     route |= {"group_wait": "1s", "group_interval": "1s"}
     for child in route.get("routes", []):
         _hurry(child)
+
+
+def shipped_rules(folder: Path, connections: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Path:
+    """The shipped rules of all systems; only connections differ: `{system: {connection: changes}}`."""
+    shutil.copytree(ROOT / "rules", folder, ignore=shutil.ignore_patterns("tests"))
+    for system, changed in connections.items():
+        document = shipped(f"rules/{system}.yml")
+        for name, changes in changed.items():
+            document["connections"][name] |= changes
+        (folder / f"{system}.yml").write_text(yaml.safe_dump(document, sort_keys=False))
+    return folder
 
 
 def rules_with(folder: Path, system: str, connections: Mapping[str, Any], **verify: str) -> Path:
