@@ -16,10 +16,12 @@ from remediator.domain.rules import Mode
 from remediator.errors import ConfigError, Finding
 from remediator.offload import offload
 from remediator.pipeline.advance import Advance
+from remediator.pipeline.episodes import OwnEpisodes
 from remediator.pipeline.ingest import Ingest
 from remediator.pipeline.outbox import Outbox
 from remediator.pipeline.ports import Actions, Clock, Ledger, Messenger, World
 from remediator.pipeline.service import Service
+from remediator.pipeline.start import Starter
 
 log = structlog.get_logger()
 
@@ -35,6 +37,7 @@ class Parts:
     advance: Advance
     service: Service
     outbox: Outbox
+    episodes: OwnEpisodes
     book: RuleBook
     tasks: set[asyncio.Task[None]]
 
@@ -84,7 +87,9 @@ def assemble(
         return ()
 
     ingest = Ingest(ledger, dispatch, world, clock, book.table, mode, lambda work: parts.spawn(work))
-    service = Service(ledger, ingest, advance, clock, reload, mode)
+    episodes = OwnEpisodes(ledger, dispatch)
+    starter = Starter(episodes, ledger, clock, mode)
+    service = Service(ledger, ingest, advance, clock, reload, mode, starter)
     parts = Parts(
         ledger=ledger,
         clock=clock,
@@ -93,6 +98,7 @@ def assemble(
         advance=advance,
         service=service,
         outbox=Outbox(ledger, messenger, clock),
+        episodes=episodes,
         book=book,
         tasks=tasks,
     )

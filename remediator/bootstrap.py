@@ -106,7 +106,7 @@ async def running(
         keeper = Housekeeping(ledger, parts.dispatch, clock, anchors.append if anchors else None)
         scheduler = Scheduler(
             ledger,
-            parts.dispatch,
+            parts.episodes,
             clock,
             settings.mode,
             # A recording is played as it was; what is due by the clock today is no part of it.

@@ -7,6 +7,8 @@
     │   ├── LedgerUnavailable  nothing could be written (answered 503; Alertmanager sends again)
     │   └── StaleWrite         somebody else moved this remediation first; load it again
     ├── IllegalTransition      the state machine was given a fact its phase cannot take: a defect of ours
+    ├── CannotStart            a person asked for something that the rule does not leave open
+    │   └── MayNotStart        and this person may not
     ├── WorldUnavailable       Prometheus or Alertmanager did not answer; the guards fail closed
     ├── DeliveryFailed         a message could not be sent; carries when to try again
     └── ActionError
@@ -69,6 +71,14 @@ class StaleWrite(LedgerError):
 
 class IllegalTransition(RemediatorError):
     """A fact that the remediation's phase cannot take."""
+
+
+class CannotStart(RemediatorError):
+    """A rule cannot be started so on demand, in words for the one who asked."""
+
+
+class MayNotStart(CannotStart):
+    """This person may not start it."""
 
 
 class WorldUnavailable(RemediatorError):

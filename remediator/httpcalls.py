@@ -5,6 +5,7 @@ One connection a call, no proxy, no redirect followed, answers bounded, credenti
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def secret(file: Path) -> str:
 
 
 class Caller:
-    """Calls below one base URL. `header_files` are read at each call; `token_file` is a bearer token."""
+    """Calls below one base URL. Files are read at each call: of headers, of a bearer token, of the password of `login`."""
 
     def __init__(
         self,
@@ -80,8 +81,9 @@ class Caller:
         timeout_seconds: float,
         token_file: Path | None = None,
         header_files: Mapping[str, Path] | None = None,
+        login: tuple[str, Path] | None = None,
     ) -> None:
-        self.base_url, self.name = base_url, name
+        self.base_url, self.name, self._login = base_url, name, login
         self._timeout_seconds, self._token_file = timeout_seconds, token_file
         self._header_files = dict(header_files or {})
 
@@ -104,6 +106,9 @@ class Caller:
         headers = {name: secret(file) for name, file in self._header_files.items()}
         if self._token_file is not None:
             headers["Authorization"] = f"Bearer {secret(self._token_file)}"
+        if self._login is not None:
+            user, file = self._login
+            headers["Authorization"] = f"Basic {base64.b64encode(f'{user}:{secret(file)}'.encode()).decode()}"
         timeout = aiohttp.ClientTimeout(
             total=min(timeout_seconds or self._timeout_seconds, self._timeout_seconds)
         )

@@ -98,7 +98,7 @@ class FakeWorld:
             raise WorldUnavailable("Prometheus does not answer")
         return self.is_firing
 
-    async def muted(self, labels: Labels) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    async def muted(self, labels: Labels, remediation: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
         """As told."""
         if self.silenced_by is None:
             raise WorldUnavailable("Alertmanager does not answer")

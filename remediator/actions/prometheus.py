@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from remediator.domain import promql
 from remediator.domain.plans import Effect, Progress, Result
@@ -36,10 +36,29 @@ class PrometheusConnection(BaseModel):
     kind: Literal["prometheus"]
     url: BaseUrl = Field(description="http:// or https://, without credentials")
     token_file: Path | None = Field(default=None, description="a bearer token, read at each call")
+    username: Annotated[str, StringConstraints(pattern=r"^[^:\x00-\x1f]{1,100}$")] | None = Field(
+        default=None, description="for basic authentication, instead of a token"
+    )
+    password_file: Path | None = Field(default=None, description="the password, read at each call")
     queries: Mapping[QueryName, Expression] = Field(
         min_length=1, description="expressions that may be asked, by name"
     )
     timeout_seconds: float = Field(default=10, gt=0, le=60)
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        if (self.username is None) != (self.password_file is None):
+            raise ValueError("username and password_file go together")
+        if self.username is not None and self.token_file is not None:
+            raise ValueError("expected either a token_file or a username with its password_file")
+        return self
+
+    @property
+    def login(self) -> tuple[str, Path] | None:
+        """User and password file, where that is how it lets us in."""
+        if self.username is None or self.password_file is None:
+            return None
+        return self.username, self.password_file
 
 
 class SnapshotQueryParams(BaseModel):
@@ -76,6 +95,7 @@ class SnapshotQuery:
             name="Prometheus",
             timeout_seconds=connection.timeout_seconds,
             token_file=connection.token_file,
+            login=connection.login,
         )
 
     async def close(self) -> None:

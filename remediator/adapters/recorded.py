@@ -28,7 +28,7 @@ class RecordedWorld:
             raise WorldUnavailable("the recording does not say whether it fires")
         return firing
 
-    async def muted(self, labels: Labels) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    async def muted(self, labels: Labels, remediation: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
         """As recorded."""
         answers = self._now()
         return tuple(answers.silenced_by), tuple(answers.inhibited_by)

@@ -12,7 +12,8 @@ from remediator.adapters.ruleschema import RuleFile
 from remediator.adapters.schema import faults, one_of, show
 from remediator.adapters.yamlfiles import Fault
 from remediator.domain.playbooks import Choice, Playbook, Reference, bind
-from remediator.domain.rules import Mode, Rung
+from remediator.domain.rules import Mode, Rule, Rung
+from remediator.pipeline.start import alertname
 
 Where = tuple[Any, ...]
 """Keys and list places down to one part of a document."""
@@ -82,6 +83,39 @@ def check_values(rung: Rung, playbook: Playbook, actions: ActionParams, at: Wher
                     where = _source(fault, step.arguments, arguments, at)
                     told[Fault(where, f"for {step.action}: {fault.message}")] = None
     return tuple(told)
+
+
+def check_on_demand(rule: Rule, at: Where) -> Iterator[Fault]:
+    """Whoever starts it leaves no place of the subject empty, and chooses nothing that no rung knows."""
+    if rule.on_demand is None:
+        return
+    fixed = {name: (value,) for name, value in rule.on_demand.labels.items()}
+    given = {
+        **fixed,
+        **rule.on_demand.choices,
+        "alertname": (alertname(rule.name),),
+        "system": (rule.system,),
+        "rule": (rule.name,),
+    }
+    for name in rule.places:
+        if name not in given:
+            yield Fault(
+                (*at, "subject"), f"on_demand gives no label {name!r}; add it to its labels or choices"
+            )
+    for index, rung in enumerate(rule.ladder):
+        for parameter, value in rung.arguments.items():
+            if not isinstance(value, Choice):
+                continue
+            here = (*at, "ladder", index, "with", parameter)
+            if value.label not in given and "" not in value.among:
+                yield Fault(
+                    here, f"on_demand gives no label {value.label!r}; add it to its labels or choices"
+                )
+            for one in given.get(value.label, ()):
+                if one not in value.among:
+                    yield Fault(
+                        here, f"on_demand may say {value.label}={one!r}, and nothing is listed for that"
+                    )
 
 
 def _source(fault: Fault, step: Mapping[str, Any], arguments: Mapping[str, Any], at: Where) -> Where:

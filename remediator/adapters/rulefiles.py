@@ -19,10 +19,17 @@ from remediator.adapters.playbookfiles import read_playbooks
 from remediator.adapters.playbookschema import ActionParams
 from remediator.adapters.reachability import shadowed
 from remediator.adapters.rulebook import Contact, EscalationStep, RuleBook, System, Window
-from remediator.adapters.rulechecks import check_connections, check_mode, check_names, check_values
+from remediator.adapters.rulechecks import (
+    check_connections,
+    check_mode,
+    check_names,
+    check_on_demand,
+    check_values,
+)
 from remediator.adapters.ruleschema import (
     ApprovalRow,
     LimitsRow,
+    OnDemandRow,
     RuleFile,
     RuleRow,
     ScheduleRow,
@@ -35,9 +42,11 @@ from remediator.domain.durations import format_duration
 from remediator.domain.guards import Limits
 from remediator.domain.matchers import Matcher, Operator
 from remediator.domain.playbooks import Choice, Playbook
-from remediator.domain.rules import Mode, Rule, RuleTable, Rung, Verify
+from remediator.domain.rules import Mode, OnDemand, Rule, RuleTable, Rung, Verify
+from remediator.domain.windows import parse_window
 from remediator.errors import ConfigError, Finding
-from remediator.pipeline.schedule import CATCH_UP, Schedule, alertname
+from remediator.pipeline import schedule, start
+from remediator.pipeline.schedule import CATCH_UP, Schedule
 
 ConnectionModels = Mapping[str, type[BaseModel]]
 """The connection's model of every kind there is."""
@@ -235,22 +244,41 @@ class _Loader:
         built = Rule(
             name=rule.name,
             system=row.system,
-            matchers=tuple(matcher for together in rule.match for matcher in together)
-            # Without matchers it would match everything: only its own schedule's alert is meant.
-            or (Matcher("alertname", Operator.EQUAL, alertname(rule.name)),),
+            matchers=tuple(matcher for together in rule.match for matcher in together) or _own_name(rule),
             ladder=tuple(self._ladder(document, row, rule, at)),
             subject=rule.subject,
-            limits=_limits(row.defaults.limits, rule.limits),
+            limits=self._limits(document, row, rule, at),
             escalate_to=tuple(escalate_to),
             carry_on=rule.carry_on,
             reason=rule.notify or "",
             file=document.file,
             line=line,
+            on_demand=_on_demand(rule.on_demand),
         )
+        self._tell(document, check_on_demand(built, at))
         self._places[id(built)] = (line, column)
         if rule.schedule is not None:
             self._schedules.append(_schedule(built, rule.schedule))
         return built
+
+    def _limits(self, document: Document, row: RuleFile, rule: RuleRow, at: Where) -> Limits:
+        limits = _limits(row.defaults.limits, rule.limits)
+        if rule.window is None:
+            return limits
+        here = (*at, "window")
+        if rule.window not in row.windows:
+            self._tell(document, [Fault(here, one_of(rule.window, row.windows, "window"))])
+            return limits
+        given = row.windows[rule.window]
+        window = parse_window(rule.window, given.when, given.timezone)
+        if window is None:
+            told = f"found {given.when!r}, and no gate can be made of it; expected days and hours: Sun 02:00-06:00"
+            self._tell(document, [Fault(("windows", rule.window, "when"), told)])
+        elif limits.hold < window.longest_wait:
+            hold, wait = format_duration(limits.hold), format_duration(window.longest_wait)
+            told = f"it may be given up before the window opens: limits.hold is {hold}, and {wait} may pass until then"
+            self._tell(document, [Fault(here, told, severity="warning")])
+        return replace(limits, window=window)
 
     def _ladder(self, document: Document, row: RuleFile, rule: RuleRow, at: Where) -> Iterator[Rung]:
         if rule.ladder is None:
@@ -314,6 +342,22 @@ def _schedule(rule: Rule, row: ScheduleRow) -> Schedule:
     catch_up = CATCH_UP if row.catch_up is None else row.catch_up
     labels = {**row.labels, **({"task": row.task} if row.task else {})}
     return Schedule(rule, row.cron, row.timezone, labels, catch_up)
+
+
+def _own_name(row: RuleRow) -> tuple[Matcher, ...]:
+    """Without matchers it would match everything: only its own run's labels are meant."""
+    names = [
+        *([schedule.alertname(row.name)] if row.schedule else []),
+        *([start.alertname(row.name)] if row.on_demand else []),
+    ]
+    operator = Operator.EQUAL if len(names) == 1 else Operator.REGEX
+    return (Matcher("alertname", operator, "|".join(names)),)
+
+
+def _on_demand(row: OnDemandRow | None) -> OnDemand | None:
+    if row is None:
+        return None
+    return OnDemand(row.labels, {name: tuple(values) for name, values in row.choices.items()})
 
 
 def _argument(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from remediator.adapters.schema import Duration, Span, Strict, show
+from remediator.adapters.schema import Duration, Span, Strict, one_of, show
 from remediator.domain import promql
 from remediator.domain.matchers import Matcher, parse_matchers
 from remediator.pipeline.schedule import check_cron, check_timezone
@@ -15,6 +15,7 @@ from remediator.pipeline.schedule import check_cron, check_timezone
 NAME = r"^[a-z0-9][a-z0-9-]*$"
 
 Name = Annotated[str, Field(pattern=NAME)]
+LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
 ModeName = Literal["notify", "suggest", "approve", "auto"]
 _PLACE = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)\}")
 
@@ -60,10 +61,10 @@ class EscalationRow(Strict):
 
 
 class WindowRow(Strict):
-    """A documented window, in words; guards that read it come with the guards."""
+    """A documented window. Days and hours (`Sun 02:00-06:00`) are a gate for the rules that name it; words are none."""
 
     when: str
-    timezone: str = "UTC"
+    timezone: Annotated[str, AfterValidator(check_timezone)] = "UTC"
     source: str = ""
 
 
@@ -148,7 +149,7 @@ class ScheduleRow(Strict):
     cron: Annotated[str, AfterValidator(check_cron)]
     timezone: Annotated[str, AfterValidator(check_timezone)] = "UTC"
     task: str = ""
-    labels: dict[Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")], str] = {}
+    labels: dict[LabelName, str] = {}
     catch_up: Duration | None = None
 
     @model_validator(mode="after")
@@ -159,13 +160,32 @@ class ScheduleRow(Strict):
         return self
 
 
+class OnDemandRow(Strict):
+    """That a person may start the rule, with the labels that stand for an alert's, and what the person may choose."""
+
+    labels: dict[LabelName, str] = {}
+    choices: dict[LabelName, Annotated[list[str], Field(min_length=1)]] = {}
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        taken = sorted({**self.labels, **self.choices}.keys() & {"alertname", "system", "rule"})
+        if taken:
+            raise ValueError(f"the label {', '.join(taken)} is set by the start itself")
+        for name, values in self.choices.items():
+            if name in self.labels and self.labels[name] not in values:
+                raise ValueError(one_of(self.labels[name], values, f"choice for {name}"))
+        return self
+
+
 class RuleRow(Strict):
     """A row of the rule table: a ladder, or the reason why no playbook acts."""
 
     name: Name
     match: list[Annotated[tuple[Matcher, ...], BeforeValidator(_matchers)]] = Field(default=[], min_length=1)
     schedule: ScheduleRow | None = None
+    on_demand: OnDemandRow | None = None
     subject: Annotated[str, AfterValidator(_subject)] = ""
+    window: Name | None = None
     carry_on: bool = Field(default=False, alias="continue")
     ladder: list[RungRow] | None = Field(default=None, min_length=1)
     notify: str | None = Field(default=None, min_length=1)
@@ -175,12 +195,14 @@ class RuleRow(Strict):
 
     @model_validator(mode="after")
     def _ladder_or_reason(self) -> Self:
-        if not self.match and self.schedule is None:
-            raise ValueError("nothing starts it; expected match, or schedule")
+        if not self.match and self.schedule is None and self.on_demand is None:
+            raise ValueError("nothing starts it; expected match, schedule or on_demand")
         if (self.ladder is None) == (self.notify is None):
             raise ValueError("expected either a ladder or notify with the reason why no playbook acts")
         if self.notify is not None and self.verify is not None:
             raise ValueError("a notify row acts on nothing, so there is nothing to verify")
+        if self.notify is not None and self.window is not None:
+            raise ValueError("a notify row acts on nothing, so it waits for no window")
         return self
 
 

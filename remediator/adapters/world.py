@@ -12,6 +12,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 
 from remediator.domain.alerts import Alert, Labels
 from remediator.domain.matchers import Matcher, Operator
+from remediator.domain.silences import is_own
 from remediator.errors import WorldUnavailable
 
 _TRIES = 3
@@ -64,22 +65,26 @@ class HttpWorld:
         )
         return bool(found), shown or "no sample"
 
-    async def muted(self, labels: Labels) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    async def muted(self, labels: Labels, remediation: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The silences and the inhibiting alerts that Alertmanager names for this very label set.
 
-        Where it holds no such alert, as for a scheduled run, its active silences are compared with the labels.
+        Where it holds no such alert, as for a scheduled run, its active silences are compared with the labels. What
+        `remediation` silenced itself while it acts is left out; a silence that is not told of any more is not.
         """
         found = await self._alerts([(name, value) for name, value in labels.items()])
         ours = [alert for alert in found if alert["labels"] == dict(labels)]
         if not ours:
             silences = await self._get(self._alertmanager, "/api/v2/silences", [])
-            return silenced_by(silences, labels), ()
+            return _of_others(silenced_by(silences, labels), silences, remediation), ()
         silenced: list[str] = []
         inhibited: list[str] = []
         for alert in ours:
             silenced += alert["status"].get("silencedBy") or []
             inhibited += alert["status"].get("inhibitedBy") or []
             inhibited += alert["status"].get("mutedBy") or []
+        if silenced and remediation:
+            silences = await self._get(self._alertmanager, "/api/v2/silences", [])
+            return _of_others(tuple(silenced), silences, remediation), tuple(inhibited)
         return tuple(silenced), tuple(inhibited)
 
     async def alerts(self, group_labels: Labels) -> tuple[Alert, ...]:
@@ -167,6 +172,15 @@ def silenced_by(silences: Any, labels: Labels) -> tuple[str, ...]:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WorldUnavailable("Alertmanager did not answer with silences that can be read") from error
+
+
+def _of_others(ids: tuple[str, ...], silences: Any, remediation: str) -> tuple[str, ...]:
+    """Those of these silences that this remediation did not make itself."""
+    try:
+        own = {one["id"] for one in silences if is_own(remediation, one["createdBy"], one["comment"])}
+    except (KeyError, TypeError) as error:
+        raise WorldUnavailable("Alertmanager did not answer with silences that can be read") from error
+    return tuple(id_ for id_ in ids if id_ not in own)
 
 
 def _matcher(given: dict[str, Any]) -> Matcher:

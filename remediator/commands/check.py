@@ -92,6 +92,9 @@ def _summary(book: RuleBook, rules: PrometheusRules | None, routing: Routing | N
     told = [f"{len(book.table)} rules", f"{len(book.playbooks)} playbooks"]
     if book.schedules:
         told.append(f"{len(book.schedules)} schedules")
+    on_demand = sum(rule.on_demand is not None for rule in book.table.rules)
+    if on_demand:
+        told.append(f"{on_demand} on demand")
     told.append(f"{len(rules.alerts)} alerting rules" if rules else "no alerting rules looked at")
     told.append(f"{sum(1 for _ in routing.walk())} routes" if routing else "no routes looked at")
     return ", ".join(told) + f", systems: {', '.join(sorted(book.systems))}"

@@ -1,10 +1,11 @@
-"""The commands that ask a running service: what there is, what it plans, approvals and switches."""
+"""The commands that ask a running service: what there is, what it plans, starts, approvals, switches."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.table import Table
@@ -65,6 +66,46 @@ def reject(
     """Turn a plan down."""
     call("POST", url, token_file, f"/api/v1/remediations/{id_}/reject", {"digest": digest, "reason": reason})
     out.print("counted")
+
+
+def start(
+    rule: Annotated[str, typer.Argument(metavar="RULE", help="its name, as --list shows it")] = "",
+    label: Annotated[list[str] | None, typer.Option(help="name=value, of what the rule leaves open")] = None,
+    reason: Annotated[str, typer.Option(help="why, for the journal and for those who approve")] = "",
+    list_: Annotated[
+        bool, typer.Option("--list", help="show what can be started, and start nothing")
+    ] = False,
+    url: UrlOption = "http://127.0.0.1:8080",
+    token_file: TokenOption = None,
+) -> None:
+    """Start a rule that has `on_demand`. What follows is planned, asked for and verified as after any alert."""
+    if list_:
+        _startable(call("GET", url, token_file, "/api/v1/rules")["rules"])
+        return
+    if not rule or not reason:
+        raise typer.BadParameter("give the rule and --reason, or --list to see what can be started")
+    pairs = [one.partition("=") for one in label or ()]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise typer.BadParameter(f"found {name!r}, expected name=value", param_hint="--label")
+    body = {"labels": {name: value for name, _, value in pairs}, "reason": reason}
+    started = call("POST", url, token_file, f"/api/v1/rules/{quote(rule, safe='')}/start", body)
+    out.print(started["id"] if started["begun"] else f"{started['id']} (had been started a moment ago)")
+
+
+def _startable(rules: list[dict[str, Any]]) -> None:
+    for row in rules:
+        if row["on_demand"] is None:
+            continue
+        ladder = ", ".join(
+            f"{rung['playbook'] or 'people are told'} ({rung['mode']})" for rung in row["ladder"]
+        )
+        fixed = row["on_demand"]["labels"]
+        choices = [
+            f"--label {name}={'|'.join(values)}" + (f" (else {fixed[name]})" if name in fixed else "")
+            for name, values in row["on_demand"]["choices"].items()
+        ]
+        out.print("  ".join([row["name"], ladder, *choices]), markup=False)
 
 
 def _switch(name: str, on: bool, scope: str, reason: str, url: str, token_file: Path | None) -> None:

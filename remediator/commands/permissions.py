@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from remediator.commands.shell import ConfigOption, offline_settings
+
 
 def permissions(
     kubernetes: Annotated[
@@ -24,10 +26,7 @@ def permissions(
         bool, typer.Option("--all", help="these, and files, URLs and what no server enforces (the default)")
     ] = False,
     rule: Annotated[list[str] | None, typer.Option("--rule", help="only what this rule needs")] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", "-c", help="remediator.yml (default: ./remediator.yml where there is one)"),
-    ] = None,
+    config: ConfigOption = None,
 ) -> None:
     """Print the least privilege for the rules that are enabled, each line with the rule, playbook and step that need it."""
     from remediator.errors import ConfigError
@@ -60,17 +59,11 @@ def told(
     Raises:
         ConfigError: when the settings, rules or playbooks are wrong.
     """
-    import os
-
     from remediator.bootstrap import load_book
     from remediator.privilege.forms import FORMS, render
     from remediator.privilege.uses import gather
-    from remediator.settings import load_settings
 
-    path = config or (Path("remediator.yml") if Path("remediator.yml").exists() else None)
-    # No alerts are taken in here, and therefore no credentials for them are needed.
-    offline = {"REMEDIATOR_SERVER__ALLOW_UNAUTHENTICATED": "true", **os.environ}
-    book = load_book(load_settings(path, offline))
+    book = load_book(offline_settings(config))
     gathered = asyncio.run(gather(book, rules))
     problems = gathered.problems
     if problems:

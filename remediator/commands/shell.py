@@ -39,15 +39,27 @@ def read_settings(config: Path | None, more: Mapping[str, str] | None = None) ->
     Raises:
         ConfigError: with everything that is wrong.
     """
-    from remediator.settings import load_settings
-
-    path = config or (Path("remediator.yml") if Path("remediator.yml").exists() else None)
-    return load_settings(path, {**(more or {}), **os.environ})
+    return _load(config, {**(more or {}), **os.environ})
 
 
 def offline_settings(config: Path | None) -> Any:
-    """Settings for a command that takes no alerts in, and therefore needs no credentials for them."""
-    return read_settings(config, {"REMEDIATOR_SERVER__ALLOW_UNAUTHENTICATED": "true"})
+    """The settings for a command that listens to nothing, and therefore needs no credentials of senders.
+
+    Raises:
+        ConfigError: with everything else that is wrong.
+    """
+    listens_to_nothing = {
+        "REMEDIATOR_SERVER__HOST": "127.0.0.1",
+        "REMEDIATOR_SERVER__ALLOW_UNAUTHENTICATED": "true",
+    }
+    return _load(config, {**os.environ, **listens_to_nothing})
+
+
+def _load(config: Path | None, environment: Mapping[str, str]) -> Any:
+    from remediator.settings import load_settings
+
+    path = config or (Path("remediator.yml") if Path("remediator.yml").exists() else None)
+    return load_settings(path, environment)
 
 
 def stop_with(findings: tuple[Finding, ...]) -> typer.Exit:

@@ -15,6 +15,7 @@ from remediator.domain.durations import format_duration
 from remediator.domain.playbooks import Playbook
 from remediator.domain.rules import Rule, RuleTable
 from remediator.errors import ConfigError, Finding
+from remediator.pipeline.start import alertname
 
 CANARY = "Watchdog"
 """The alert that always fires and that nobody remediates."""
@@ -91,10 +92,13 @@ def _some(missed: Sequence[Shape], alert: AlertingRule) -> str:
 def unreachable(
     rules: Sequence[Rule], alerts: Sequence[AlertingRule], scheduled: frozenset[str] = frozenset()
 ) -> Iterator[Finding]:
-    """Rules that demand what no alerting rule's labels can carry. `scheduled` ones start by the clock."""
+    """Rules that demand what no alerting rule's labels can carry. `scheduled` ones start by the clock.
+
+    What only people start demands the name of its own run.
+    """
     documents: dict[str, Document | None] = {}
     for rule in rules:
-        if rule.name in scheduled:
+        if rule.name in scheduled or (rule.on_demand and rule.matches({"alertname": alertname(rule.name)})):
             continue
         if not any(
             all_match(rule.matchers, shape) is not Answer.NO for alert in alerts for shape in alert.shapes

@@ -49,10 +49,12 @@ def admit(
     agreed: tuple[str, ...],
     expires_at: datetime,
     now: datetime,
+    started_by: str = "",
 ) -> Refused | None:
     """None where the vote counts. Every doubt refuses.
 
-    `agreed` are the people who approved this plan already: one person is one vote.
+    `agreed` are the people who approved this plan already: one person is one vote. Whoever started it on demand
+    (`started_by`) may take it back, and not permit it.
     """
     if now >= expires_at:
         return Refused("this approval has expired; a new plan will be made if the alert is still firing")
@@ -61,6 +63,8 @@ def admit(
     if not (approval.approvers & ({vote.by.name} | vote.by.groups)):
         allowed = ", ".join(sorted(approval.approvers)) or "nobody"
         return Refused(f"{vote.by.name} is not among the approvers ({allowed})")
+    if vote.approve and vote.by.name == started_by:
+        return Refused(f"{vote.by.name} started it; another person has to agree")
     if vote.approve and vote.by.name in agreed:
         return Refused(f"{vote.by.name} has approved already; another person is needed")
     return None

@@ -142,6 +142,8 @@ def voted(before: Remediation, vote: Vote, now: datetime) -> Transition:
         agreed=before.agreed,
         expires_at=before.expires_at,
         now=now,
+        # Who does a runbook says that it is done: that permits nothing that we would do.
+        started_by=before.started_by if before.plan.steps else "",
     )
     data = {"by": vote.by.name, "via": vote.via, "digest": vote.digest, "reason": vote.reason}
     if isinstance(refused, Refused):

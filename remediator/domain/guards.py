@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from remediator.domain.windows import MaintenanceWindow
+
 RECHECK = timedelta(seconds=30)
 """How soon a verdict that can change by itself is asked for again. A choice of ours, no document names it."""
 
@@ -39,7 +41,8 @@ Verdict = Allow | Deny
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a rule allows. `rate` counts runs of the rule within `rate_window`; `concurrency` counts
-    remediations of the same system at once; `fresh` bounds the age of the newest notification.
+    remediations of the same system at once; `fresh` bounds the age of the newest notification; `window` is the
+    only time in which it may begin.
     """
 
     cooldown: timedelta = timedelta(minutes=10)
@@ -48,6 +51,7 @@ class Limits:
     concurrency: int = 1
     fresh: timedelta = timedelta(hours=5)
     hold: timedelta = timedelta(hours=1)
+    window: MaintenanceWindow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,11 @@ class Facts:
     claimed_by: str = ""
     begun: bool = False
     """Whether a first step was taken already: a pause stops new runs, the kill switch stops these too."""
-    scheduled: bool = False
-    """Whether the clock started it and not an alert."""
+    alertless: bool = False
+    """Whether the clock or a person started it and not an alert."""
+    acting: bool = True
+    critical: bool = False
+    """Whether the alert is critical: nothing that is has to wait for a quiet hour."""
 
 
 def kill_switch(facts: Facts, limits: Limits) -> Verdict:
@@ -106,8 +113,8 @@ def resolved(facts: Facts, limits: Limits) -> Verdict:
 
 
 def firing(facts: Facts, limits: Limits) -> Verdict:
-    """Act only where Prometheus itself says that the alert is firing now; of a scheduled run it says nothing."""
-    if facts.scheduled:
+    """Act only where Prometheus itself says that the alert is firing now; where there is none it says nothing."""
+    if facts.alertless:
         return Allow("firing")
     if facts.world.firing is None:
         return Deny("firing", "Prometheus did not say whether the alert is firing", until=facts.now + RECHECK)
@@ -118,7 +125,7 @@ def firing(facts: Facts, limits: Limits) -> Verdict:
 
 
 def silence(facts: Facts, limits: Limits) -> Verdict:
-    """An Alertmanager silence is the universal handbrake."""
+    """An Alertmanager silence is the universal handbrake; the one that we made ourselves while we act is not."""
     silences = facts.world.silenced_by
     if silences is None:
         return Deny("silence", "Alertmanager did not say whether it is silenced", until=facts.now + RECHECK)
@@ -154,6 +161,18 @@ def gates(facts: Facts, limits: Limits) -> Verdict:
     if facts.gates_open:
         return Deny("gates", f"not met: {', '.join(facts.gates_open)}", until=facts.now + RECHECK)
     return Allow("gates")
+
+
+def maintenance_window(facts: Facts, limits: Limits) -> Verdict:
+    """A change that has a documented window begins in it; what has begun goes on, and what is critical never waits."""
+    window = limits.window
+    if window is None or facts.begun or facts.critical or not facts.acting:
+        return Allow("maintenance_window")
+    opens_at = window.opens_at(facts.now)
+    if opens_at <= facts.now:
+        return Allow("maintenance_window")
+    reason = f"the window {window.name} opens at {opens_at:%Y-%m-%d %H:%M} UTC"
+    return Deny("maintenance_window", reason, until=opens_at)
 
 
 def cooldown(facts: Facts, limits: Limits) -> Verdict:
@@ -202,6 +221,7 @@ GUARDS: tuple[Guard, ...] = (
     inhibition,
     freshness,
     gates,
+    maintenance_window,
     cooldown,
     rate_limit,
     concurrency,

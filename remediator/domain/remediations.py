@@ -114,7 +114,14 @@ class Remediation:
     finished_at: datetime | None = None
     version: int = 0
     scheduled: bool = False
-    """Whether the clock started it and not an alert: then Prometheus has nothing to say of it."""
+    """Whether the clock started it and not an alert."""
+    started_by: str = ""
+    """The person who started it on demand; empty where nobody did. Their own approval does not count."""
+
+    @property
+    def alertless(self) -> bool:
+        """Whether no alert stands behind it: then Prometheus has nothing to say of it."""
+        return self.scheduled or bool(self.started_by)
 
     @property
     def mode(self) -> Mode:

@@ -15,6 +15,7 @@ from remediator.domain.approvals import Approval
 from remediator.domain.guards import Limits
 from remediator.domain.matchers import Matcher, Operator
 from remediator.domain.playbooks import Choice
+from remediator.errors import CannotStart
 
 
 class Mode(StrEnum):
@@ -65,6 +66,32 @@ class Rung:
 
 
 @dataclass(frozen=True, slots=True)
+class OnDemand:
+    """A person may start the rule. `labels` stand for an alert's; of each of `choices` the person names one value."""
+
+    labels: Labels = field(default_factory=dict)
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def chosen(self, given: Labels) -> Labels:
+        """All labels, with the values that were given: each chooses among those that the rule lists.
+
+        Raises:
+            CannotStart: when one is none of them, or is missing and has no default.
+        """
+        for name, value in given.items():
+            if name not in self.choices:
+                known = ", ".join(self.choices) or "nothing"
+                raise CannotStart(f"{name!r} is not for you to choose; the rule leaves open: {known}")
+            if value not in self.choices[name]:
+                raise CannotStart(f"{name} cannot be {value!r}; choose {', '.join(self.choices[name])}")
+        chosen = {**self.labels, **given}
+        for name, values in self.choices.items():
+            if name not in chosen:
+                raise CannotStart(f"{name} is missing; choose {', '.join(values)}")
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """A row of the rule table. `order` is its place over all files; `line` is where it is written."""
 
@@ -79,10 +106,16 @@ class Rule:
     reason: str = ""
     file: str = ""
     line: int = 0
+    on_demand: OnDemand | None = None
 
     def matches(self, labels: Labels) -> bool:
         """Whether all matchers hold."""
         return all(matcher.matches(labels) for matcher in self.matchers)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The labels that the subject names."""
+        return tuple(_PLACE.findall(self.subject))
 
     def subject_for(self, labels: Labels) -> str:
         """What this rule acts on for this alert; the claim is held under this name."""

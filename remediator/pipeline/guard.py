@@ -9,8 +9,12 @@ from remediator import telemetry
 from remediator.domain.guards import Allow, Facts, Verdict, World
 from remediator.domain.playbooks import Playbook
 from remediator.domain.remediations import Remediation
+from remediator.domain.rules import Mode
 from remediator.errors import WorldUnavailable
 from remediator.pipeline.ports import World as WorldPort
+
+ACTS = (Mode.APPROVE, Mode.AUTO)
+"""The modes in which something may be changed in the end."""
 
 
 async def look(remediation: Remediation, playbook: Playbook | None, world: WorldPort, now: datetime) -> Facts:
@@ -26,7 +30,9 @@ async def look(remediation: Remediation, playbook: Playbook | None, world: World
         world=World(firing, silenced_by, inhibited_by),
         gates_open=gates,
         begun=remediation.begun_at is not None,
-        scheduled=remediation.scheduled,
+        alertless=remediation.alertless,
+        acting=remediation.mode in ACTS,
+        critical=remediation.labels.get("severity") == "critical",
     )
 
 
@@ -37,7 +43,7 @@ def count(verdicts: tuple[Verdict, ...]) -> None:
 
 
 async def _firing(remediation: Remediation, world: WorldPort) -> bool | None:
-    if remediation.scheduled:
+    if remediation.alertless:
         return None
     try:
         return await world.firing(remediation.labels)
@@ -49,7 +55,7 @@ async def _muted(
     remediation: Remediation, world: WorldPort
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
     try:
-        return await world.muted(remediation.labels)
+        return await world.muted(remediation.labels, remediation.id)
     except WorldUnavailable:
         return None, None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -14,8 +14,8 @@ from remediator.domain.remediations import Remediation
 from remediator.errors import ActionError, PermanentFailure, Refused
 from remediator.pipeline.ports import Actions
 
-OBSERVE_TIMEOUT = timedelta(seconds=60)
-"""How long one look may take. A choice of ours."""
+REMEDIATION = "remediation"
+"""The parameter by which an action is told on whose behalf it acts. It is filled in here, whatever a file says."""
 
 
 async def make_plan(
@@ -36,27 +36,30 @@ async def make_plan(
         bound = bind(playbook, rung.arguments, remediation.labels)
     except ValueError as error:
         raise Refused(str(error)) from error
-    steps = tuple([await plan_step(remediation.system, step, actions) for step in bound])
+    steps = tuple([await plan_step(remediation, step, actions) for step in bound])
     confirmations = tuple(gate.confirm for gate in playbook.gates if gate.confirm)
     return Plan(playbook.name, steps, now, (*playbook.checklist, *confirmations), playbook.undo)
 
 
-async def plan_step(system: str, step: BoundStep, actions: Actions) -> PlannedStep:
-    """Look, and compute what this step would change."""
+async def plan_step(remediation: Remediation, step: BoundStep, actions: Actions) -> PlannedStep:
+    """Look, for as long as one try of the step may take, and compute what it would change."""
     connection = str(step.arguments.get("connection", ""))
-    action = actions.get(step.action, system, connection)
+    action = actions.get(step.action, remediation.system, connection)
+    arguments = dict(step.arguments)
+    if REMEDIATION in action.Params.model_fields:
+        arguments[REMEDIATION] = remediation.id
     try:
-        params = action.Params.model_validate(dict(step.arguments))
+        params = action.Params.model_validate(arguments)
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False)
         )
         raise Refused(f"{step.action}: {faults}") from error
     try:
-        async with asyncio.timeout(OBSERVE_TIMEOUT.total_seconds()):
+        async with asyncio.timeout(step.timeout.total_seconds()):
             seen = await action.observe(params)
     except TimeoutError as error:
-        raise PermanentFailure(f"{step.action}: looking took longer than {OBSERVE_TIMEOUT}") from error
+        raise PermanentFailure(f"{step.action}: looking took longer than {step.timeout}") from error
     effects = action.plan(params, seen)
     if not effects:
         raise PermanentFailure(f"{step.action} planned no effect; that is a defect of the action")
@@ -79,7 +82,7 @@ async def drifted(remediation: Remediation, actions: Actions) -> tuple[str, ...]
     planned = plan.steps[remediation.step]
     step = BoundStep(planned.name, planned.action, planned.params, planned.timeout, planned.tries)
     try:
-        fresh = await plan_step(remediation.system, step, actions)
+        fresh = await plan_step(remediation, step, actions)
     except ActionError as error:
         return (str(error),)
     return drift(planned, fresh, plan.steps[: remediation.step])

@@ -104,8 +104,11 @@ class World(Protocol):
     async def firing(self, labels: Labels) -> bool:
         """Whether Prometheus says that the alert with these labels is firing now."""
 
-    async def muted(self, labels: Labels) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The ids of what silences it and of what inhibits it, from Alertmanager."""
+    async def muted(self, labels: Labels, remediation: str = "") -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The ids of what silences it and of what inhibits it, from Alertmanager.
+
+        The silence that `remediation` made itself, while it acts, is left out.
+        """
 
     async def sample(self, expr: str) -> tuple[bool | None, str]:
         """Whether the expression returns samples: None where it has no data to judge by; and them, as text."""

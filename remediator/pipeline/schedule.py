@@ -17,14 +17,14 @@ import structlog
 from cronsim import CronSim, CronSimError
 
 from remediator import telemetry
-from remediator.domain.alerts import Alert, Labels, Status
+from remediator.domain.alerts import Alert, Labels
 from remediator.domain.events import Event
 from remediator.domain.remediations import Remediation
 from remediator.domain.rules import Mode, Rule
 from remediator.errors import LedgerError
+from remediator.pipeline.episodes import OwnEpisodes
 from remediator.pipeline.match import draft
-from remediator.pipeline.payload import to_payload
-from remediator.pipeline.ports import Clock, Delivery, Dispatch, Ledger, Sighting
+from remediator.pipeline.ports import Clock, Ledger
 
 log = structlog.get_logger()
 
@@ -111,16 +111,15 @@ class Scheduler:
     def __init__(
         self,
         ledger: Ledger,
-        dispatch: Dispatch,
+        episodes: OwnEpisodes,
         clock: Clock,
         cap: Mode,
         schedules: Callable[[], Sequence[Schedule]],
     ) -> None:
-        self._ledger, self._dispatch, self._clock, self._cap = ledger, dispatch, clock, cap
+        self._ledger, self._episodes, self._clock, self._cap = ledger, episodes, clock, cap
         self._schedules = schedules
         self._since: dict[str, datetime] = {}
         self._done: dict[str, datetime] = {}
-        self._open: dict[str, Alert] = {}
 
     async def run(self) -> None:
         """Minute after minute, until cancelled."""
@@ -135,7 +134,7 @@ class Scheduler:
             await self._clock.sleep(60 - self._clock.now().timestamp() % 60)
 
     async def round(self) -> None:
-        """Once: begin what is due, and end the episodes of what has finished.
+        """Once: begin what is due, and end the episodes of what has finished, also of what people started.
 
         Raises:
             LedgerError: when the ledger could not be used; the next round tries again.
@@ -147,8 +146,7 @@ class Scheduler:
                 if at >= await self._known_since(schedule, now):
                     await self._due(schedule, at, now)
                 self._done[schedule.key] = at
-        for id_, alert in list(self._open.items()):
-            await self._end(id_, alert, now)
+        await self._episodes.end_finished(now)
 
     async def _known_since(self, schedule: Schedule, now: datetime) -> datetime:
         """When this schedule was first seen: what was due before is not missed."""
@@ -164,26 +162,15 @@ class Scheduler:
     async def _due(self, schedule: Schedule, at: datetime, now: datetime) -> None:
         alert = schedule.alert(at)
         begun = replace(draft(schedule.rule, alert, self._cap, now), scheduled=True)
-        if await self._is_there(begun, alert):
+        if await self._episodes.is_there(begun.id):
             return
         if now - at > schedule.catch_up:
             await self._missed(schedule, begun, now)
             return
-        accepted = await self._accept(schedule.key, alert, now, (begun,))
-        self._open[begun.id] = alert
-        telemetry.ALERTS.labels("begun").inc(len(accepted))
-        for id_ in accepted:
-            log.info("started by its schedule", remediation=id_, rule=schedule.rule.name, due=at.isoformat())
-            self._dispatch.wake(id_)
-
-    async def _is_there(self, begun: Remediation, alert: Alert) -> bool:
-        try:
-            loaded = await self._ledger.load(begun.id)
-        except KeyError:
-            return False
-        if not loaded.resolved:
-            self._open[begun.id] = alert
-        return True
+        if await self._episodes.begin(begun, alert, "schedule", now):
+            log.info(
+                "started by its schedule", remediation=begun.id, rule=schedule.rule.name, due=at.isoformat()
+            )
 
     async def _missed(self, schedule: Schedule, begun: Remediation, now: datetime) -> None:
         """Say once that a run was not begun, as it would be too late."""
@@ -193,18 +180,3 @@ class Scheduler:
         why = f"it was due at {begun.starts_at.isoformat()}, longer ago than catch_up allows"
         await self._ledger.note(Event("schedule_missed", {**told, "reason": why}), now, begun.id)
         log.warning("a scheduled run was missed", **told)
-
-    async def _end(self, id_: str, alert: Alert, now: datetime) -> None:
-        """An episode that nobody resolves would count as firing for ever: it ends with its remediation."""
-        loaded = await self._ledger.load(id_)
-        if loaded.remediation.final and not loaded.resolved:
-            await self._accept(f"{id_} ended", replace(alert, status=Status.RESOLVED), now)
-        if loaded.remediation.final:
-            self._open.pop(id_, None)
-
-    async def _accept(
-        self, key: str, alert: Alert, now: datetime, drafts: tuple[Remediation, ...] = ()
-    ) -> tuple[str, ...]:
-        body = to_payload((alert,), "schedule", key)[1]
-        accepted = await self._ledger.accept(Delivery(body, now, "schedule"), [Sighting(alert, drafts)])
-        return accepted.started

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from remediator.domain.approvals import Vote
+from remediator.domain.alerts import Labels
+from remediator.domain.approvals import Person, Vote
 from remediator.domain.events import Entry, Event
 from remediator.domain.remediations import Phase, Remediation
 from remediator.domain.rules import RuleTable
@@ -12,6 +13,7 @@ from remediator.errors import Finding
 from remediator.pipeline.advance import Advance
 from remediator.pipeline.ingest import Ingest
 from remediator.pipeline.ports import Accepted, Clock, Ledger, Loaded, Switch
+from remediator.pipeline.start import Started, Starter
 
 
 class Service:
@@ -25,9 +27,10 @@ class Service:
         clock: Clock,
         reload: Callable[[], Awaitable[tuple[Finding, ...]]],
         mode: str,
+        starter: Starter,
     ) -> None:
         self._ledger, self._ingest, self._advance, self._clock = ledger, ingest, advance, clock
-        self._reload = reload
+        self._reload, self._starter = reload, starter
         self._not_ready = "starting"
         self.mode = mode
 
@@ -51,6 +54,15 @@ class Service:
     async def vote(self, id_: str, vote: Vote) -> str:
         """Count a vote: "" when it counted, else why not, in words. Raises KeyError for an unknown id."""
         return await self._advance.vote(id_, vote)
+
+    async def start(self, rule: str, labels: Labels, reason: str, person: Person) -> Started:
+        """Start a rule on demand, in the name of an authenticated person.
+
+        Raises:
+            KeyError: when there is no such rule.
+            CannotStart: when it does not start so, or not by this person (MayNotStart).
+        """
+        return await self._starter.start(self.rules.by_name[rule], labels, reason, person)
 
     async def show(self, id_: str) -> Loaded:
         """One remediation. Raises KeyError."""

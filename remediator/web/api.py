@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from remediator.domain.approvals import Person, Vote
 from remediator.domain.remediations import Phase
+from remediator.errors import CannotStart, MayNotStart
 from remediator.pipeline.ports import Loaded
 from remediator.pipeline.service import Service
 from remediator.web.config import WebConfig
@@ -23,6 +24,7 @@ log = structlog.get_logger()
 MOST = 1000
 """Remediations in one answer at most."""
 _BODY_LIMIT = 64 * 1024
+_STARTED = "GET /api/v1/rules tells of each rule whether people start it (on_demand), and with which choices"
 
 Reason = Annotated[str, Field(max_length=500)]
 M = TypeVar("M", bound=BaseModel)
@@ -48,6 +50,15 @@ class SwitchOn(BaseModel):
     reason: Annotated[str, Field(min_length=1, max_length=500)]
 
 
+class Start(BaseModel):
+    """A rule to start on demand, and why. `labels` choose among what the rule leaves open."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    labels: dict[str, Annotated[str, Field(max_length=200)]] = {}
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
 class Api:
     """The routes below /api/v1, the webhook aside."""
 
@@ -68,6 +79,7 @@ class Api:
             web.post("/api/v1/switches", self._known(self.switch)),
             web.delete("/api/v1/switches/{name}", self._known(self.unswitch)),
             web.get("/api/v1/rules", self._known(self.rules)),
+            web.post("/api/v1/rules/{name}/start", self._known(self.start)),
         ]
 
     def _known(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -138,6 +150,22 @@ class Api:
     async def rules(self, request: web.Request, person: Person) -> web.Response:
         """The rule table in its order."""
         return self._json({"rules": [rule_view(rule) for rule in self._service.rules.rules]})
+
+    async def start(self, request: web.Request, person: Person) -> web.Response:
+        """Start a rule on demand; 201 where that began a remediation, 200 where somebody just had."""
+        wanted = await self._read(request, Start)
+        name = request.match_info["name"]
+        try:
+            started = await self._service.start(name, wanted.labels, wanted.reason, person)
+        except KeyError:
+            raise Problem(404, f"there is no rule {name[:80]!r}", _STARTED) from None
+        except MayNotStart as error:
+            raise Problem(403, str(error), "ask one of them") from None
+        except CannotStart as error:
+            raise Problem(400, str(error), _STARTED) from None
+        answer = self._json({"id": started.id, "begun": started.begun})
+        answer.set_status(201 if started.begun else 200)
+        return answer
 
     async def _vote(self, request: web.Request, person: Person, *, approve: bool) -> web.Response:
         ballot = await self._read(request, Ballot)

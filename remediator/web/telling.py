@@ -149,6 +149,7 @@ def _said(title: str, tone: str, *names: str) -> Callable[[Data], Sentence]:
 
 SENTENCES: Mapping[str, Callable[[Data], Sentence]] = {
     "matched": lambda data: (f"matched by {data.get('rule', 'a rule')}", (), "quiet"),
+    "started": _vote("started by", "ask"),
     "judged": _verdicts("judged"),
     "rechecked": _verdicts("checked again before acting"),
     "planned": lambda data: (

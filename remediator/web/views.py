@@ -11,7 +11,7 @@ from remediator.domain.guards import Limits
 from remediator.domain.plans import Effect, Plan, PlannedStep
 from remediator.domain.playbooks import Choice
 from remediator.domain.remediations import Phase, Remediation
-from remediator.domain.rules import Rule, Rung
+from remediator.domain.rules import OnDemand, Rule, Rung
 from remediator.pipeline.ports import Loaded, Switch
 
 JSON = dict[str, Any]
@@ -109,6 +109,7 @@ def remediation_view(loaded: Loaded) -> JSON:
         "labels": dict(remediation.labels),
         "annotations": dict(remediation.annotations),
         "alert_resolved": loaded.resolved,
+        "started_by": remediation.started_by or None,
         "received_at": moment(loaded.received_at),
         "rung": remediation.rung + 1,
         "ladder": [rung_view(rung) for rung in remediation.ladder],
@@ -184,9 +185,16 @@ def rule_view(rule: Rule) -> JSON:
         "escalate_to": list(rule.escalate_to),
         "limits": limits_view(rule.limits),
         "ladder": [rung_view(rung) for rung in rule.ladder],
+        "on_demand": on_demand_view(rule.on_demand) if rule.on_demand else None,
         "file": rule.file,
         "line": rule.line,
     }
+
+
+def on_demand_view(on_demand: OnDemand) -> JSON:
+    """What a start says by itself, and what is left to the person."""
+    choices = {name: list(values) for name, values in on_demand.choices.items()}
+    return {"labels": dict(on_demand.labels), "choices": choices}
 
 
 def limits_view(limits: Limits) -> JSON:
@@ -198,6 +206,7 @@ def limits_view(limits: Limits) -> JSON:
         "concurrency": limits.concurrency,
         "fresh": format_duration(limits.fresh),
         "hold": format_duration(limits.hold),
+        "window": limits.window.name if limits.window else None,
     }
 
 

@@ -1,14 +1,15 @@
-"""The contract of alertmanager.silence and prometheus.snapshot_query, on the real servers."""
+"""The contract of alertmanager.silence, alertmanager.lift and prometheus.snapshot_query, on the real servers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from remediator.actions.alertmanager import CREATED_BY, Silence
+from remediator.actions.alertmanager import CREATED_BY, AlertmanagerConnection, Lift, Silence, SilenceParams
 from remediator.actions.prometheus import SnapshotQuery
 from remediator.errors import Drifted, NothingSelected, OutcomeUnknown, Refused, TemporaryFailure
 from tests.support import call_cases
@@ -16,9 +17,10 @@ from tests.support.alertmanager import AlertmanagerServer
 from tests.support.call_cases import Case
 from tests.support.cutline import CutLine, When
 from tests.support.prometheus import PrometheusServer
+from tests.support.rest import call
 
 contract = pytest.mark.contract
-KIND, QUERY = "alertmanager.silence", "prometheus.snapshot_query"
+KIND, LIFT, QUERY = "alertmanager.silence", "alertmanager.lift", "prometheus.snapshot_query"
 LABELS = {"alertname": "ApiDown", "system": "demo", "instance": 'a"b\\c'}
 
 
@@ -61,7 +63,7 @@ def case(server: AlertmanagerServer) -> Case:
             "labels": {"system": "demo"},
             "max_minutes": 20,
         },
-        params={"labels": LABELS, "minutes": 10, "reason": "restart of the API"},
+        params={"labels": LABELS, "minutes": 10, "reason": "restart of the API", "remediation": "r1"},
         look=look,
         done=done,
         spoil=spoil,
@@ -80,6 +82,8 @@ def case(server: AlertmanagerServer) -> Case:
             {"minutes": 10**6},
             {"max_alerts": 0},
             {"reason": "x\ny"},
+            {"remediation": "r1 r2"},
+            {"remediation": "r1\n"},
             {"url": "http://evil.example"},
         ),
         trigger=b"POST /api/v2/silences",
@@ -100,7 +104,7 @@ async def test_apply_silences_just_that_alert(case: Case, server: AlertmanagerSe
     ours = [one for one in await server.silences() if one["createdBy"] == CREATED_BY]
 
     assert 1 == len(ours)
-    assert ours[0]["comment"].startswith("remediator ")
+    assert ours[0]["comment"].startswith("remediator r1 ")
     assert ours[0]["comment"].endswith(": restart of the API")
     assert all(one["isEqual"] and not one["isRegex"] for one in ours[0]["matchers"])
 
@@ -181,6 +185,125 @@ async def test_an_alertmanager_that_dies(case: Case, server: AlertmanagerServer)
 async def test_the_printed_calls_are_enough(case: Case, tmp_path: Path) -> None:
     """Behind a proxy that lets only the printed calls with the token through; one less is not enough."""
     await call_cases.check_privilege(case, tmp_path)
+
+
+async def _silenced(server: AlertmanagerServer, remediation: str) -> None:
+    """A remediation silences the alert."""
+    connection = AlertmanagerConnection(kind="alertmanager", url=server.url, labels={"system": "demo"})
+    action = Silence(connection)
+    params = SilenceParams(connection="it", labels=LABELS, minutes=10, remediation=remediation)
+    (effect,) = action.plan(params, await action.observe(params))
+    assert (await action.apply(effect)).changed
+
+
+@pytest.fixture
+async def lift(server: AlertmanagerServer) -> Case:
+    """Our silence of one alert, beside a person's with the same labels and comment on another alert."""
+    await _silenced(server, "r1")
+    (own,) = [one for one in await server.silences() if one["createdBy"] == CREATED_BY]
+    await server.silence(comment=own["comment"], **{**LABELS, "instance": "b"})  # type: ignore[arg-type]
+
+    async def look() -> Any:
+        muted = {one["fingerprint"]: bool(one["status"]["silencedBy"]) for one in await server.alerts()}
+        held = [one for one in await server.silences() if one["status"]["state"] == "active"]
+        return muted, sorted((one["createdBy"], one["endsAt"], one["comment"]) for one in held)
+
+    def done(before: Any, after: Any) -> bool:
+        changed = [key for key in before[0] if before[0][key] != after[0][key]]
+        left = [one for one in before[1] if one[0] != CREATED_BY]
+        return len(changed) == 1 and len(before[1]) == 3 and after[1] == left
+
+    async def spoil() -> None:
+        now = datetime.now(UTC)
+        second = {key: own[key] for key in ("matchers", "createdBy", "comment")}
+        times = {"startsAt": now.isoformat(), "endsAt": (now + timedelta(minutes=5)).isoformat()}
+        await call(f"{server.url}/api/v2/silences", method="POST", body={**second, **times})
+
+    return Case(
+        action=Lift,
+        port=server.port,
+        settings=lambda url: {"kind": "alertmanager", "url": url, "labels": {"system": "demo"}},
+        params={"labels": LABELS, "remediation": "r1"},
+        look=look,
+        done=done,
+        spoil=spoil,
+        hostile=(
+            {"labels": {}},
+            {"labels": {"alertname": "ApiDown"}},
+            {"labels": {"system": "demo", "instance": "b"}},
+            {"labels": {"alertname": "ApiDown", "system": "another"}},
+            {"labels": {**LABELS, "instance": "a\nb"}},
+            {"remediation": ""},
+            {"remediation": ".*"},
+            {"remediation": "r1 r2"},
+            {"minutes": 1},
+            {"silence": "../silences"},
+        ),
+        trigger=b"DELETE /api/v2/silence/",
+        undoes=("POST /api/v2/silences",),
+    )
+
+
+@contract(LIFT, "plan")
+async def test_a_lift_is_planned(lift: Case) -> None:
+    """It changes nothing, and may be planned before there is a silence."""
+    await call_cases.check_plan(lift)
+    async with lift.acting() as action:
+        effect = await lift.planned(action, remediation="r2")
+        assert 0 == effect.figures["silences"]
+        assert not (await action.apply(effect)).changed
+
+
+@contract(LIFT, "apply")
+async def test_lift_ends_our_silence_alone(lift: Case) -> None:
+    """The alert is heard again; the other silences stay."""
+    await call_cases.check_apply(lift)
+
+
+async def test_another_remediations_silence_is_not_lifted(lift: Case) -> None:
+    """Not even for the same labels."""
+    before = await lift.look()
+    async with lift.acting() as action:
+        assert not (await action.apply(await lift.planned(action, remediation="r"))).changed
+
+    assert before == await lift.look()
+
+
+@contract(LIFT, "reapply")
+async def test_a_second_lift_does_nothing(lift: Case) -> None:
+    """Nothing is left to lift."""
+    await call_cases.check_reapply(lift)
+
+
+@contract(LIFT, "stale")
+async def test_more_silences_than_planned_on_are_refused(lift: Case) -> None:
+    """A second one in our name for the same labels was not made by this plan."""
+    await call_cases.check_stale(lift)
+
+
+@contract(LIFT, "undo")
+async def test_a_lifted_silence_comes_back_until_its_end(lift: Case) -> None:
+    """The same alert is silenced again, with the same comment and the same end."""
+    await call_cases.check_undo(lift)
+
+
+@contract(LIFT, "hostile")
+async def test_hostile_lifts_are_refused(lift: Case) -> None:
+    """No pattern, no other system, no id, nobody's behalf."""
+    await call_cases.check_hostile(lift)
+
+
+@contract(LIFT, "dies")
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_the_lost_answer_of_a_lift_is_found_out(lift: Case, when: When) -> None:
+    """The outcome is unknown, a second look tells, and the silence is gone in the end."""
+    await call_cases.check_lost(lift, when)
+
+
+@contract(LIFT, "privilege")
+async def test_the_printed_calls_lift(lift: Case, tmp_path: Path) -> None:
+    """Behind a proxy that lets only the printed calls with the token through; one less is not enough."""
+    await call_cases.check_privilege(lift, tmp_path)
 
 
 @pytest.fixture

@@ -15,100 +15,31 @@ from remediator.actions.compose import Recreate, Scale, StopSet
 from remediator.domain.plans import Progress
 from remediator.errors import ActionError, Drifted, NothingSelected, OutcomeUnknown, PermanentFailure, Refused
 from tests.support.compose_cases import LABEL, MAKERS, ProjectOnDisk, case
-from tests.support.docker_line import DockerLine, When
-from tests.support.dockerd import DockerEngine
+from tests.support.contract import each_of
+from tests.support.docker_line import DockerLine
 from tests.support.engine_contract import (
     Case,
-    Look,
     acting,
     planned,
-    shows_absence,
-    shows_apply,
-    shows_death,
-    shows_hostile,
-    shows_plan,
-    shows_reapply,
-    shows_stale,
-    shows_undo,
-    without_runs,
 )
+from tests.support.passage import When
 from tests.support.registry import Registry
 from tests.support.tools.build import tool
 from tests.support.waiting import eventually
 
+pytest_plugins = ["tests.support.engine_fixtures"]
+
 Make = Callable[[str], Case]
 
 
-def each(check: str) -> pytest.MarkDecorator:
-    """Run a test for each kind, and mark it as showing this check of the contract."""
-    return pytest.mark.parametrize(
-        "kind", [pytest.param(kind, marks=pytest.mark.contract(kind, check), id=kind) for kind in MAKERS]
-    )
-
-
-@pytest.fixture
-def project(docker_engine: DockerEngine, tmp_path: Path) -> ProjectOnDisk:
-    """A project that is not started yet."""
-    return ProjectOnDisk(docker_engine, tmp_path)
+each = each_of(MAKERS)
+"""Run a test for each kind, and mark it as showing this check of the contract."""
 
 
 @pytest.fixture
 def make(project: ProjectOnDisk) -> Make:
     """Start the project for a use of an action."""
     return lambda kind: MAKERS[kind](project)
-
-
-@each("plan")
-async def test_a_plan_tells_the_effect_and_changes_nothing(kind: str, make: Make) -> None:
-    """Observing and planning twice gives the same effect with its figures, and leaves everything as it was."""
-    await shows_plan(make(kind))
-
-
-@each("apply")
-async def test_apply_does_what_was_planned(kind: str, make: Make) -> None:
-    """After apply an administrator sees the planned effect and nothing else, and so does a second look."""
-    await shows_apply(make(kind))
-
-
-@each("reapply")
-async def test_a_second_apply_does_nothing(kind: str, make: Make) -> None:
-    """Applying the same effect again changes nothing and says so."""
-    await shows_reapply(make(kind))
-
-
-@each("stale")
-async def test_a_stale_plan_is_refused(kind: str, make: Make) -> None:
-    """What somebody else has changed since is left as they left it."""
-    await shows_stale(make(kind))
-
-
-def images(found: Look) -> dict[str, str]:
-    """Which image each container runs."""
-    return {name: one["image"] for name, one in found.items() if isinstance(one, dict)}
-
-
-@each("undo")
-async def test_undo_restores(kind: str, make: Make) -> None:
-    """As many containers of the same images run as before; what was not recreated is the very same."""
-    await shows_undo(make(kind), images if kind == "compose.recreate" else without_runs)
-
-
-@each("hostile")
-async def test_hostile_parameters_are_refused(kind: str, make: Make) -> None:
-    """What is out of bounds, a pattern, or not allowed is no parameter, or is refused; in a forged effect too."""
-    await shows_hostile(make(kind))
-
-
-@each("dies")
-async def test_an_engine_that_dies_leaves_a_defined_outcome(kind: str, make: Make) -> None:
-    """Where the engine dies at the change the outcome is unknown; when it is back, a look tells how things stand."""
-    await shows_death(make(kind))
-
-
-@each("dies")
-async def test_an_engine_that_is_not_there_is_told_as_such(kind: str, make: Make) -> None:
-    """Where nothing was sent, nothing was changed, and that is what is said."""
-    await shows_absence(make(kind))
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

@@ -11,77 +11,31 @@ import pytest
 from remediator.actions.docker import Isolate, Start, Stop
 from remediator.domain.plans import Effect, Progress
 from remediator.errors import ActionError, Drifted, NothingSelected, OutcomeUnknown, Refused
+from tests.support.contract import each_of
 from tests.support.docker_cases import MAKERS, NAME, run
 from tests.support.docker_cases import case as case_of
-from tests.support.docker_line import DockerLine, When
+from tests.support.docker_line import DockerLine
 from tests.support.dockerd import DockerEngine
 from tests.support.engine_contract import (
     Case,
     acting,
     planned,
-    shows_absence,
-    shows_apply,
-    shows_death,
-    shows_hostile,
-    shows_plan,
-    shows_reapply,
-    shows_stale,
-    shows_undo,
-    without_runs,
 )
+from tests.support.passage import When
 from tests.support.processes import tcp_answers
 from tests.support.waiting import until
 
 Make = Callable[[str], Case]
 
 
-def each(check: str) -> pytest.MarkDecorator:
-    """Run a test for each kind, and mark it as showing this check of the contract."""
-    return pytest.mark.parametrize(
-        "kind", [pytest.param(kind, marks=pytest.mark.contract(kind, check), id=kind) for kind in MAKERS]
-    )
+each = each_of(MAKERS)
+"""Run a test for each kind, and mark it as showing this check of the contract."""
 
 
 @pytest.fixture
 def make(docker_engine: DockerEngine) -> Make:
     """Prepare the engine for a use of an action."""
     return lambda kind: MAKERS[kind](docker_engine)
-
-
-@each("plan")
-async def test_a_plan_tells_the_effect_and_changes_nothing(kind: str, make: Make) -> None:
-    """Observing and planning twice gives the same effect with its figures, and leaves the engine as it was."""
-    await shows_plan(make(kind))
-
-
-@each("apply")
-async def test_apply_does_what_was_planned(kind: str, make: Make) -> None:
-    """After apply an administrator sees the planned effect and nothing else, and so does a second look."""
-    await shows_apply(make(kind))
-
-
-@each("reapply")
-async def test_a_second_apply_does_nothing(kind: str, make: Make) -> None:
-    """Applying the same effect again changes nothing and says so."""
-    await shows_reapply(make(kind))
-
-
-@each("stale")
-async def test_a_stale_plan_is_refused(kind: str, make: Make) -> None:
-    """What somebody else has changed since is left as they left it."""
-    await shows_stale(make(kind))
-
-
-@each("undo")
-async def test_undo_restores_or_says_that_nothing_can(kind: str, make: Make) -> None:
-    """What was there before is there again, but for the run of a container; or the undo is refused with a reason."""
-    await shows_undo(make(kind), without_runs)
-
-
-@each("hostile")
-async def test_hostile_parameters_are_refused(kind: str, make: Make) -> None:
-    """What is out of bounds, a pattern, or not allowed is no parameter, or is refused; in a forged effect too."""
-    await shows_hostile(make(kind))
 
 
 @each("hostile")
@@ -101,18 +55,6 @@ async def test_an_effect_on_another_container_is_refused(
             await action.apply(replace(effect, before={**effect.before, **forged}))
 
     assert before == case.look()
-
-
-@each("dies")
-async def test_an_engine_that_dies_leaves_a_defined_outcome(kind: str, make: Make) -> None:
-    """Where the engine dies at the change the outcome is unknown; when it is back, a look tells how things stand."""
-    await shows_death(make(kind))
-
-
-@each("dies")
-async def test_an_engine_that_is_not_there_is_told_as_such(kind: str, make: Make) -> None:
-    """Where nothing was sent, nothing was changed, and that is what is said."""
-    await shows_absence(make(kind))
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

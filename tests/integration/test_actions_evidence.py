@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import json
 import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +21,15 @@ from pydantic import ValidationError
 from remediator.actions.evidence import Capture, CaptureParams, EvidenceConnection
 from remediator.domain.plans import Effect, Progress
 from remediator.errors import ActionError, Drifted, PermanentFailure, Refused
+from remediator.rooted import folder
 from tests.support.dockerd import BUSYBOX, DockerEngine
+from tests.support.files_child import run_job
 from tests.support.redis import RedisServer
 from tests.support.waiting import until
 
 contract = pytest.mark.contract
 KIND = "evidence.capture"
+NOBODY = 65534
 LOG = "line one\npassword=hunter2 token: abcdef Bearer abcdefghijkl\npatient MRN-0012345 name\n"
 
 
@@ -196,6 +204,120 @@ async def test_a_source_that_is_gone_is_noted(given: dict[str, Any], redis_serve
 
     assert "not to be had: redis" in result.summary
     assert "error" in json.loads(_tree(given)["evidence-0001/manifest.json"])["sources"]["redis"]
+
+
+@contract(KIND, "dies")
+async def test_a_capture_that_is_killed_while_it_writes_is_none(
+    given: dict[str, Any], tmp_path: Path
+) -> None:
+    """Killed in the middle of a file, what is half-written is never taken for evidence; the same effect then does it
+    all, and sweeps what was left.
+    """
+    (tmp_path / "big.log").write_text("".join(f"line {number:06d}\n" for number in range(5000)))
+    given["sources"] = {
+        "log": given["sources"]["log"],
+        "big": {"type": "file", "path": str(tmp_path / "big.log")},
+    }
+    action = _action(given)
+    effect = await _planned(action, sources=["log", "big"])
+
+    ended = run_job(_job(given, effect=asdict(effect), limit_bytes=20_000))
+    root = Path(given["directory"])
+    (half,) = root.iterdir()
+    left = {path.name: path.stat().st_size for path in half.iterdir()}
+    seen = await action.observe(_params(sources=["log"]))
+
+    assert -signal.SIGXFSZ == ended.returncode, ended.stderr
+    assert ({"log.txt", "big.txt"}, 20_000) == (set(left), left["big.txt"])
+    assert half.name.startswith(".remediator-")
+    assert ("evidence-0001", {}) == (seen.following, seen.keys)
+    assert Progress.UNTOUCHED is action.progress(effect, seen)
+    assert (await action.apply(effect)).changed
+    assert ["evidence-0001"] == os.listdir(root)
+    assert {"log.txt", "big.txt", "manifest.json"} == set(os.listdir(root / "evidence-0001"))
+
+
+async def test_what_is_being_written_is_not_swept(given: dict[str, Any]) -> None:
+    """While somebody writes there nothing is swept; what he leaves goes once he is gone."""
+    root = Path(given["directory"])
+    half = root / ".remediator-evidence-0123456789abcdef"
+    half.mkdir()
+    (half / "log.txt").write_text("line one\n")
+    action = _action(given)
+    with folder(root) as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        await action.apply(await _planned(action, sources=["log"]))
+        during = sorted(os.listdir(root))
+    await action.apply(await _planned(action, sources=["log"]))
+
+    assert [half.name, "evidence-0001"] == during
+    assert ["evidence-0001", "evidence-0002"] == sorted(os.listdir(root))
+
+
+def _job(given: dict[str, Any], **more: Any) -> dict[str, Any]:
+    job = {"kind": KIND, "connection": given, "params": {}, "effect": None}
+    return {**job, "limit_bytes": None, "uid": None, "undo": False, **more}
+
+
+@pytest.fixture
+def open_home() -> Iterator[Path]:
+    """A folder that every user gets to: pytest's own are closed to all but us."""
+    home = Path(tempfile.mkdtemp(prefix="remediator-test-"))
+    home.chmod(0o755)
+    yield home
+    shutil.rmtree(home)
+
+
+@contract(KIND, "privilege")
+@pytest.mark.parametrize("missing", ["", "rw", "r"])
+def test_the_printed_rights_on_files_are_enough_and_one_less_is_not(open_home: Path, missing: str) -> None:
+    """As another user, with rights on just the printed paths, it captures; without any one of them nothing is kept."""
+    kept, log = open_home / "kept", open_home / "app.log"
+    kept.mkdir(mode=0o700)
+    log.write_text(LOG)
+    log.chmod(0o600)
+    sources = {"log": {"type": "file", "path": str(log)}}
+    given = {"kind": "evidence", "directory": str(kept), "min_free_bytes": 0, "sources": sources}
+    params = _params(sources=["log"])
+    printed = _action(given).permissions(params).files
+    assert (f"rw {kept}", f"r {log}") == printed
+    for right in printed:
+        how, _, path = right.partition(" ")
+        if how != missing:
+            os.chown(path, NOBODY, NOBODY)
+
+    ended = run_job(_job(given, params=params.model_dump(mode="json"), uid=NOBODY))
+
+    assert 0 == ended.returncode, ended.stderr
+    came = json.loads(ended.stdout)
+    if missing:
+        assert "PermanentFailure" == came["error"]
+        assert [] == os.listdir(kept)
+    else:
+        assert came["result"]["changed"]
+        assert ["evidence-0001"] == os.listdir(kept)
+
+
+@contract(KIND, "privilege")
+async def test_the_printed_redis_rights_are_enough_and_one_less_is_not(
+    given: dict[str, Any], tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """A user with just the printed rules says all that is asked for; without any one of them he does not."""
+    (tmp_path / "password").write_text("open-sesame-1")
+    user = {"username": "reader", "password_file": str(tmp_path / "password")}
+    given["sources"] = {"redis": {**given["sources"]["redis"], "url": redis_server.url(db=1), **user}}
+    action = _action(given)
+    printed = action.permissions(_params(sources=["redis"])).redis
+    with redis_server.client() as client:
+        for missing in printed:
+            rules = [rule for rule in printed if rule != missing]
+            client.execute_command("ACL", "SETUSER", "reader", "reset", "on", ">open-sesame-1", *rules)
+            with pytest.raises(PermanentFailure, match="no source could be read"):
+                await action.apply(await _planned(action, sources=["redis"]))
+        client.execute_command("ACL", "SETUSER", "reader", "reset", "on", ">open-sesame-1", *printed)
+
+    assert {} == _tree(given)
+    assert (await action.apply(await _planned(action, sources=["redis"]))).changed
 
 
 async def test_a_full_disk_is_refused(given: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from remediator.domain.plans import Effect, Progress
 from remediator.errors import ActionError, Drifted, OutcomeUnknown, PermanentFailure, Refused
+from tests.support.contract import each_of
 from tests.support.files_cases import MAKERS, Case, case_of, leftovers
 from tests.support.files_child import run_job
 
@@ -41,11 +42,8 @@ REVERSIBLE = ("files.archive_logs", "files.rollback_model", "files.set_env_key")
 NOBODY = 65_534
 
 
-def each(check: str, kinds: Any = MAKERS) -> pytest.MarkDecorator:
-    """Run a test for each kind, and mark it as showing this check of the contract."""
-    return pytest.mark.parametrize(
-        "kind", [pytest.param(kind, marks=pytest.mark.contract(kind, check), id=kind) for kind in kinds]
-    )
+each = each_of(MAKERS)
+"""Run a test for each kind, and mark it as showing this check of the contract."""
 
 
 @pytest.fixture

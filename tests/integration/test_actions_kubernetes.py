@@ -14,9 +14,11 @@ from pydantic import ValidationError
 
 from remediator.domain.plans import Effect, Progress
 from remediator.errors import ActionError, Drifted, OutcomeUnknown, Refused
+from tests.support.contract import each_of
 from tests.support.kubernetes import KubernetesCluster
 from tests.support.kubernetes_cases import MAKERS, Case
-from tests.support.lost_answers import LostAnswers, When
+from tests.support.lost_answers import LostAnswers
+from tests.support.passage import When
 from tests.support.waiting import until
 
 pytest_plugins = ["tests.support.kubernetes_fixtures"]
@@ -47,11 +49,8 @@ REVERSIBLE = (
 Make = Callable[[str], Case]
 
 
-def each(check: str, kinds: Any = MAKERS) -> pytest.MarkDecorator:
-    """Run a test for each kind, and mark it as showing this check of the contract."""
-    return pytest.mark.parametrize(
-        "kind", [pytest.param(kind, marks=pytest.mark.contract(kind, check), id=kind) for kind in kinds]
-    )
+each = each_of(MAKERS)
+"""Run a test for each kind, and mark it as showing this check of the contract."""
 
 
 @pytest.fixture

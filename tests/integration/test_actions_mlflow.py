@@ -15,6 +15,7 @@ from remediator.domain.plans import Progress
 from remediator.errors import Drifted, NothingSelected, OutcomeUnknown, Refused, TemporaryFailure
 from tests.support import call_cases
 from tests.support.call_cases import Case
+from tests.support.contract import each_of
 from tests.support.cutline import CutLine, When
 from tests.support.mlflow import MlflowServer
 
@@ -42,11 +43,8 @@ def make(server: MlflowServer) -> Make:
     return lambda kind: _MAKERS[kind](server)
 
 
-def each(check: str) -> pytest.MarkDecorator:
-    """Run a test for each kind, and mark it as showing this check of the contract."""
-    return pytest.mark.parametrize(
-        "kind", [pytest.param(kind, marks=pytest.mark.contract(kind, check), id=kind) for kind in KINDS]
-    )
+each = each_of(KINDS)
+"""Run a test for each kind, and mark it as showing this check of the contract."""
 
 
 def _case(server: MlflowServer, model: str, action: Any, **more: Any) -> Case:

@@ -20,96 +20,31 @@ from remediator.errors import (
     Refused,
     TemporaryFailure,
 )
+from tests.support.contract import each_of
 from tests.support.docker_cases import run
 from tests.support.docker_line import DockerLine
-from tests.support.dockerd import DockerEngine
 from tests.support.emergency import MAKERS, PAGE, EmergencySite, case
 from tests.support.engine_contract import (
     Case,
     acting,
     planned,
-    shows_absence,
-    shows_apply,
-    shows_death,
-    shows_hostile,
-    shows_plan,
-    shows_reapply,
-    shows_stale,
-    shows_undo,
-    without_runs,
 )
-from tests.support.nginx import NginxServer
 from tests.support.processes import tcp_answers
 from tests.support.waiting import eventually, until
+
+pytest_plugins = ["tests.support.engine_fixtures"]
 
 Make = Callable[[str], Case]
 
 
-def each(check: str) -> pytest.MarkDecorator:
-    """Run a test for each kind, and mark it as showing this check of the contract."""
-    return pytest.mark.parametrize(
-        "kind", [pytest.param(kind, marks=pytest.mark.contract(kind, check), id=kind) for kind in MAKERS]
-    )
-
-
-@pytest.fixture
-def site(docker_engine: DockerEngine, nginx_factory: Callable[[str], NginxServer]) -> EmergencySite:
-    """A site whose services are not started yet."""
-    return EmergencySite(docker_engine, nginx_factory)
+each = each_of(MAKERS)
+"""Run a test for each kind, and mark it as showing this check of the contract."""
 
 
 @pytest.fixture
 def make(site: EmergencySite) -> Make:
     """Prepare the site for a use of an action."""
     return lambda kind: MAKERS[kind](site)
-
-
-@each("plan")
-async def test_a_plan_tells_the_effect_and_changes_nothing(kind: str, make: Make) -> None:
-    """Observing and planning twice gives the same effect with its figures, and leaves everything as it was."""
-    await shows_plan(make(kind))
-
-
-@each("apply")
-async def test_apply_does_what_was_planned(kind: str, make: Make) -> None:
-    """After apply a stranger gets the page, or the service; the database, which is not listed, is the same."""
-    await shows_apply(make(kind))
-
-
-@each("reapply")
-async def test_a_second_apply_does_nothing(kind: str, make: Make) -> None:
-    """Applying the same effect again changes nothing and says so."""
-    await shows_reapply(make(kind))
-
-
-@each("stale")
-async def test_a_stale_plan_is_refused(kind: str, make: Make) -> None:
-    """What somebody else has changed since is left as they left it."""
-    await shows_stale(make(kind))
-
-
-@each("undo")
-async def test_containment_is_not_undone_and_leaving_it_is(kind: str, make: Make) -> None:
-    """Emergency mode is never left by itself; and whoever left it gets back to the page at once."""
-    await shows_undo(make(kind), without_runs)
-
-
-@each("hostile")
-async def test_hostile_parameters_are_refused(kind: str, make: Make) -> None:
-    """What is out of bounds, a pattern, or not allowed is no parameter, or is refused; in a forged effect too."""
-    await shows_hostile(make(kind))
-
-
-@each("dies")
-async def test_an_engine_that_dies_leaves_a_defined_outcome(kind: str, make: Make) -> None:
-    """Where the engine dies at the change the outcome is unknown; when it is back, a look tells how things stand."""
-    await shows_death(make(kind))
-
-
-@each("dies")
-async def test_an_engine_that_is_not_there_is_told_as_such(kind: str, make: Make) -> None:
-    """Where nothing was sent, nothing was changed, and that is what is said."""
-    await shows_absence(make(kind))
 
 
 @each("dies")

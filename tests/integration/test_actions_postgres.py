@@ -17,6 +17,7 @@ from remediator.errors import (
     Refused,
     TemporaryFailure,
 )
+from tests.support.contract import each_of
 from tests.support.cutline import CutLine, When
 from tests.support.postgres_cases import MAKERS, Make, in_time, planned
 from tests.support.postgres_home import revive
@@ -24,11 +25,8 @@ from tests.support.postgres_home import revive
 pytest_plugins = ["tests.support.postgres_fixtures"]
 
 
-def each(check: str) -> pytest.MarkDecorator:
-    """Run a test for each kind, and mark it as showing this check of the contract."""
-    return pytest.mark.parametrize(
-        "kind", [pytest.param(kind, marks=pytest.mark.contract(kind, check), id=kind) for kind in MAKERS]
-    )
+each = each_of(MAKERS)
+"""Run a test for each kind, and mark it as showing this check of the contract."""
 
 
 @each("plan")

@@ -20,6 +20,7 @@ from remediator.errors import (
     Refused,
     TemporaryFailure,
 )
+from tests.support.contract import each_of
 from tests.support.cutline import CutLine, When
 from tests.support.redis import RedisServer
 from tests.support.redis_cases import DB, MAKERS, Case, acted, acting, password_file, planned
@@ -27,11 +28,8 @@ from tests.support.redis_cases import DB, MAKERS, Case, acted, acting, password_
 Make = Callable[[str], Case]
 
 
-def each(check: str) -> pytest.MarkDecorator:
-    """Run a test for each kind, and mark it as showing this check of the contract."""
-    return pytest.mark.parametrize(
-        "kind", [pytest.param(kind, marks=pytest.mark.contract(kind, check), id=kind) for kind in MAKERS]
-    )
+each = each_of(MAKERS)
+"""Run a test for each kind, and mark it as showing this check of the contract."""
 
 
 @pytest.fixture

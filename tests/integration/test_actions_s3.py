@@ -20,8 +20,11 @@ from remediator.errors import (
     Refused,
     TemporaryFailure,
 )
+from tests.support.contract import each_of
+from tests.support.moto import MotoServer
+from tests.support.passage import When
 from tests.support.s3_cases import MAKERS, ON_MOTO, Account, Case
-from tests.support.s3_line import S3Line, When
+from tests.support.s3_line import S3Line
 
 pytest_plugins = ["tests.support.moto_fixtures"]
 
@@ -47,11 +50,8 @@ REVERSIBLE = ("s3.put_lifecycle", "s3.restore_version", "s3.sync_aside")
 Make = Callable[[str], Case]
 
 
-def each(check: str, kinds: Any = MAKERS) -> pytest.MarkDecorator:
-    """Run a test for each kind, and mark it as showing this check of the contract."""
-    return pytest.mark.parametrize(
-        "kind", [pytest.param(kind, marks=pytest.mark.contract(kind, check), id=kind) for kind in kinds]
-    )
+each = each_of(MAKERS)
+"""Run a test for each kind, and mark it as showing this check of the contract."""
 
 
 @pytest.fixture
@@ -264,6 +264,31 @@ async def test_the_printed_policy_is_enough_and_one_statement_less_is_not(kind: 
 
     assert result.changed
     assert case.undone is not None or case.done(before, case.look())
+
+
+@each("privilege", ON_MOTO)
+async def test_the_printed_actions_are_enough_and_one_less_is_not(
+    kind: str, make: Make, moto_server: MotoServer
+) -> None:
+    """A user with just the printed policy can do it; without any one of its actions he cannot, and nothing changes."""
+    case = make(kind)
+    (statement,) = policy(case)
+    before = case.look()
+
+    async def used(actions: list[str]) -> Any:
+        keys = moto_server.user([{**statement, "Action": actions}])
+        secrets = case.account.secrets(access_key=keys["AccessKeyId"], secret_key=keys["SecretAccessKey"])
+        async with using(case, secrets=secrets) as action:
+            with moto_server.enforcing():
+                return await whole_use(action, case)
+
+    for missing in statement["Action"]:
+        with pytest.raises(PermanentFailure, match="answered 403"):
+            await used([one for one in statement["Action"] if one != missing])
+        assert before == case.look()
+
+    assert (await used(statement["Action"])).changed
+    assert case.done(before, case.look())
 
 
 def policy(case: Case) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from remediator.actions.systemd import RestartUnit, StartUnit, StopUnit
 from remediator.domain.plans import Effect, Progress
+from remediator.domain.rules import Mode
 from remediator.errors import (
     Drifted,
     NothingSelected,
@@ -25,7 +26,11 @@ from remediator.errors import (
     Refused,
     TemporaryFailure,
 )
-from tests.support.bus_line import BusLine, When
+from remediator.privilege.forms import render
+from remediator.privilege.uses import Use
+from tests.support.bus_line import BusLine
+from tests.support.contract import each_of
+from tests.support.cutline import When
 from tests.support.dockerd import DockerEngine
 from tests.support.processes import program
 from tests.support.systemd import SystemdHost
@@ -37,23 +42,23 @@ from tests.support.systemd_cases import (
     FILES,
     FLAKY,
     FOE,
+    FORGOTTEN,
     MAKERS,
+    ONCE,
     SLOW,
     UNIT,
     Case,
     fresh,
+    runs,
 )
 from tests.support.waiting import until
 
 Make = Callable[[str], Case]
-NOBODY = 65534
+NOBODY, OURS = 65534, 4242
 
 
-def each(check: str) -> pytest.MarkDecorator:
-    """Run a test for each kind, and mark it as showing this check of the contract."""
-    return pytest.mark.parametrize(
-        "kind", [pytest.param(kind, marks=pytest.mark.contract(kind, check), id=kind) for kind in MAKERS]
-    )
+each = each_of(MAKERS)
+"""Run a test for each kind, and mark it as showing this check of the contract."""
 
 
 @pytest.fixture(scope="module")
@@ -304,17 +309,8 @@ def settled(case: Case, before: Any) -> bool:
     return case.wanted == shown["ActiveState"] and (other_run or case.wanted == "inactive")
 
 
-def as_nobody(case: Case, permissions: Sequence[Any]) -> str:
-    """Use the action as a user whom polkit allows just that."""
-    conditions = [
-        f'(action.id == "{one["action"]}" && action.lookup("unit") == "{one["unit"]}"'
-        f' && action.lookup("verb") == "{one["verb"]}")'
-        for one in permissions
-    ]
-    rule = (
-        "polkit.addRule(function(action, subject) {"
-        f' if (subject.user == "nobody" && ({" || ".join(conditions) or "false"})) return polkit.Result.YES; }});\n'
-    )
+def as_user(case: Case, rule: str, uid: int = NOBODY) -> str:
+    """Use the action as that user, where polkit has just this rule."""
     case.host.write("etc/polkit-1/rules.d/50-remediator.rules", rule)
     case.host.run("restart", "polkit.service", check=True)
     argv = [
@@ -325,7 +321,7 @@ def as_nobody(case: Case, permissions: Sequence[Any]) -> str:
         sys.executable,
         "-m",
         "tests.support.use_unit",
-        str(NOBODY),
+        str(uid),
         case.action.kind,
         case.connection().model_dump_json(),
         case.parameters().model_dump_json(),
@@ -336,6 +332,33 @@ def as_nobody(case: Case, permissions: Sequence[Any]) -> str:
     )
     assert done.returncode == 0, done.stderr
     return str(json.loads(done.stdout))
+
+
+def as_nobody(case: Case, permissions: Sequence[Any]) -> str:
+    """Use the action as a user whom polkit allows just that."""
+    conditions = [
+        f'(action.id == "{one["action"]}" && action.lookup("unit") == "{one["unit"]}"'
+        f' && action.lookup("verb") == "{one["verb"]}")'
+        for one in permissions
+    ]
+    return as_user(
+        case,
+        "polkit.addRule(function(action, subject) {"
+        f' if (subject.user == "nobody" && ({" || ".join(conditions) or "false"})) return polkit.Result.YES; }});\n',
+    )
+
+
+@pytest.mark.parametrize("kind", list(MAKERS))
+async def test_polkit_takes_the_rule_that_is_printed(kind: str, make: Make) -> None:
+    """`remediator permissions --systemd`, as a file of polkit's: our system user may do it, and nobody else."""
+    case = make(kind)
+    case.host.execute("useradd", "--uid", str(OURS), "remediator")
+    needs = case.action(case.connection()).permissions(case.parameters())
+    asked = Use("shop", "host", case.connection(), "a-rule", "a-playbook", "a step", Mode.APPROVE, needs)
+    rule = render([asked], ["systemd"])
+
+    assert as_user(case, rule, NOBODY).startswith("PermanentFailure: we are not allowed to")
+    assert "done" == as_user(case, rule, OURS)
 
 
 @each("privilege")
@@ -454,6 +477,98 @@ async def test_a_start_that_would_stop_another_unit_is_refused(host: SystemdHost
     host.run("start", UNIT, check=True)
     with pytest.raises(Refused, match=f"would stop {UNIT}"):
         await planned(StartUnit(case.connection(units=(FOE,))), case, unit=FOE)
+
+
+@pytest.mark.contract("systemd.start", "reapply")
+async def test_a_oneshot_unit_is_run_to_its_end_once(host: SystemdHost) -> None:
+    """When apply returns its commands have ended; a second apply does not run them again; and nothing takes it back."""
+    case = MAKERS["systemd.start"](host)
+    action = StartUnit(case.connection(units=(ONCE,)))
+    params = case.parameters(unit=ONCE)
+    effect = await planned(action, case, unit=ONCE)
+    result = await action.apply(effect)
+    after = runs(host)
+    again = await action.apply(effect)
+
+    assert f"run {ONCE} to its end" in effect.summary
+    assert result.changed
+    assert 1 == len(after)
+    assert Progress.DONE is action.progress(effect, await action.observe(params))
+    assert not again.changed
+    assert after == runs(host)
+    with pytest.raises(Refused):
+        await action.undo(effect, result)
+
+
+async def test_a_oneshot_unit_that_fails_is_not_called_done(host: SystemdHost) -> None:
+    """Its status is what counts: the outcome is unknown, since its commands may have done something by then."""
+    case = MAKERS["systemd.start"](host)
+    action = StartUnit(case.connection(units=(ONCE,)))
+    params = case.parameters(unit=ONCE)
+    effect = await planned(action, case, unit=ONCE)
+    host.execute("touch", "/run/broken")
+    with pytest.raises(OutcomeUnknown, match="failed"):
+        await action.apply(effect)
+    progress = action.progress(effect, await action.observe(params))
+    host.execute("rm", "/run/broken")
+    await action.apply(await planned(action, case, unit=ONCE))
+
+    assert Progress.UNCLEAR is progress
+    assert 1 == len(runs(host))
+
+
+async def test_a_oneshot_unit_that_is_skipped_is_not_called_done(host: SystemdHost) -> None:
+    """Its job is called done where a condition does not hold; nothing was run, and that is what is said."""
+    case = MAKERS["systemd.start"](host)
+    action = StartUnit(case.connection(units=(ONCE,)))
+    effect = await planned(action, case, unit=ONCE)
+    host.execute("touch", "/run/skipped")
+    with pytest.raises(PermanentFailure, match="was not run"):
+        await action.apply(effect)
+    assert [] == runs(host)
+    host.execute("rm", "/run/skipped")
+
+    assert (await action.apply(effect)).changed
+    assert 1 == len(runs(host))
+
+
+async def test_a_oneshot_unit_that_takes_longer_goes_on(host: SystemdHost) -> None:
+    """When the time is over it is left to end by itself, and a look tells when it has."""
+    case = MAKERS["systemd.start"](host)
+    action = StartUnit(case.connection(units=(ONCE,)))
+    params = case.parameters(unit=ONCE)
+    await action.apply(await planned(action, case, unit=ONCE))
+    effect = await planned(action, case, unit=ONCE, ready_seconds=1)
+    before = await action.observe(params)
+    with pytest.raises(OutcomeUnknown, match="running"):
+        await action.apply(effect)
+    meanwhile = await action.observe(params)
+    until(lambda: len(runs(host)) == 2, what="the end of its commands")
+
+    assert Progress.UNTOUCHED is action.progress(effect, before)
+    assert Progress.UNCLEAR is action.progress(effect, meanwhile)
+    until(lambda: host.show(ONCE)["ActiveState"] == "inactive", what="its end")
+    assert Progress.DONE is action.progress(effect, await action.observe(params))
+
+
+async def test_a_run_that_systemd_forgets_is_unclear(host: SystemdHost) -> None:
+    """Where no unit refers to it, nothing tells afterwards whether it was run; and so it is not run a second time."""
+    case = MAKERS["systemd.start"](host)
+    action = StartUnit(case.connection(units=(FORGOTTEN,)))
+    effect = await planned(action, case, unit=FORGOTTEN)
+    assert (await action.apply(effect)).changed
+
+    assert 1 == len(runs(host))
+    until(lambda: not host.show(FORGOTTEN)["InvocationID"], what="systemd to forget it")
+    seen = await action.observe(case.parameters(unit=FORGOTTEN))
+    assert Progress.UNCLEAR is action.progress(effect, seen)
+
+
+async def test_a_oneshot_unit_is_not_restarted(host: SystemdHost) -> None:
+    """There is nothing that would be up again."""
+    case = MAKERS["systemd.restart"](host)
+    with pytest.raises(Refused, match="never restarted"):
+        await planned(RestartUnit(case.connection(units=(ONCE,))), case, unit=ONCE)
 
 
 @each("stale")

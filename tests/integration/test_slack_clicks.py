@@ -318,7 +318,13 @@ class FullDisk(Service):
 def like(service: Service, kind: type[Service]) -> Any:
     """The same service as another kind."""
     return kind(
-        service._ledger, service._ingest, service._advance, service._clock, service._reload, service.mode
+        service._ledger,
+        service._ingest,
+        service._advance,
+        service._clock,
+        service._reload,
+        service.mode,
+        service._starter,
     )
 
 

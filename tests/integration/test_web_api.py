@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_aiohttp.plugin import AiohttpClient
 
 from remediator.domain.remediations import Phase
+from remediator.domain.rules import Mode, OnDemand
 from remediator.errors import Finding
 from remediator.redaction import Redactor
 from remediator.web.app import make_app
@@ -35,6 +37,7 @@ ROUTES = [
     ("POST", "/api/v1/switches"),
     ("DELETE", "/api/v1/switches/pause"),
     ("GET", "/api/v1/rules"),
+    ("POST", "/api/v1/rules/pause/start"),
     ("POST", "/-/reload"),
 ]
 """Every route that demands a person."""
@@ -352,6 +355,108 @@ async def test_rules(client: Client) -> None:
     assert told["matchers"] == ['alertname="CacheHitRateLow"']
     assert told["ladder"][0]["mode"] == "approve"
     assert told["ladder"][0]["approval"] == {"approvers": ["devops"], "votes": 1, "expires": "1h"}
+
+
+STARTED = replace(
+    rule(name="set-by-hand"),
+    subject="cache {store}",
+    on_demand=OnDemand({"store": "tiles"}, {"store": ("tiles", "segments")}),
+)
+
+
+@pytest.fixture
+async def by_hand(aiohttp_client: AiohttpClient) -> AsyncIterator[tuple[Client, Serving]]:
+    """A rule that people may start, beside one that they may not, and a Prometheus where nothing fires."""
+    async with serving(rule(), STARTED) as parts:
+        parts.world.is_firing = False
+        yield await aiohttp_client(make_app(parts.service, CONFIG, PEOPLE)), parts
+
+
+async def start(
+    client: Client, name: str = "set-by-hand", *, by: str = "ada", **body: Any
+) -> tuple[int, Any]:
+    """Start a rule, and return the status and the answer."""
+    body = {"reason": "a new release", **body}
+    answer = await client.post(f"/api/v1/rules/{name}/start", json=body, headers=as_(by))
+    return answer.status, await answer.json()
+
+
+async def test_a_person_starts_a_rule(by_hand: tuple[Client, Serving]) -> None:
+    """It is begun once in its minute, says by whom and why, and another person's approval carries it out."""
+    client, running = by_hand
+    status, begun = await start(client, labels={"store": "segments"})
+    again = await start(client, labels={"store": "segments"}, by="bob")
+    await running.settle()
+
+    assert (201, True) == (status, begun["begun"])
+    assert (200, {"id": begun["id"], "begun": False}) == again
+    one = await (await client.get(f"/api/v1/remediations/{begun['id']}", headers=as_("eve"))).json()
+    assert ("ada", "cache segments", "awaiting_approval") == (one["started_by"], one["subject"], one["phase"])
+    assert "started by ada: a new release" == one["annotations"]["summary"]
+    timeline = await (
+        await client.get(f"/api/v1/remediations/{begun['id']}/timeline", headers=as_("eve"))
+    ).json()
+    assert ("started", "ada", "a new release") == (
+        timeline["timeline"][0]["kind"],
+        timeline["timeline"][0]["data"]["by"],
+        timeline["timeline"][0]["data"]["reason"],
+    )
+
+    own, told = await vote(client, begun["id"], one["approval"]["digest"])
+    assert (409, "ada started it; another person has to agree") == (own, told["error"])
+    assert 200 == (await vote(client, begun["id"], one["approval"]["digest"], by="bob"))[0]
+    await running.settle()
+    assert 7 == running.action.value
+
+
+async def test_what_can_be_started_is_listed(by_hand: tuple[Client, Serving]) -> None:
+    """The rule table says which rules people start, and what they may choose."""
+    client, _ = by_hand
+    rows = (await (await client.get("/api/v1/rules", headers=as_("eve"))).json())["rules"]
+
+    assert [None, {"labels": {"store": "tiles"}, "choices": {"store": ["tiles", "segments"]}}] == [
+        row["on_demand"] for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "status", "told"),
+    [
+        pytest.param("no-such-rule", {}, 404, "there is no rule", id="unknown-rule"),
+        pytest.param("cache-hit-rate", {}, 400, "it has no on_demand", id="a-rule-for-alerts"),
+        pytest.param(
+            "set-by-hand", {"labels": {"store": "all"}}, 400, "store cannot be 'all'", id="not-listed"
+        ),
+        pytest.param(
+            "set-by-hand", {"labels": {"instance": "db-1"}}, 400, "not for you to choose", id="unknown-label"
+        ),
+        pytest.param("set-by-hand", {"labels": {"store": 1}}, 400, "labels.store", id="a-number"),
+        pytest.param("set-by-hand", {"reason": ""}, 400, "reason", id="no-reason"),
+        pytest.param(
+            "set-by-hand", {"started_by": "bob"}, 400, "started_by: Extra inputs", id="in-anothers-name"
+        ),
+    ],
+)
+async def test_a_wrong_start_is_told(
+    by_hand: tuple[Client, Serving], name: str, body: dict[str, Any], status: int, told: str
+) -> None:
+    """What cannot be started so is refused with how to mend it, and nothing begins."""
+    client, running = by_hand
+    found, answer = await start(client, name, **body)
+
+    assert (status, True) == (found, told in answer["error"])
+    assert answer["mend"]
+    assert () == await running.service.list()
+
+
+async def test_only_approvers_start_what_asks_nobody(aiohttp_client: AiohttpClient) -> None:
+    """Eve is known and no approver: what acts by itself is not hers to start."""
+    async with serving(replace(STARTED, ladder=rule(Mode.AUTO).ladder), cap=Mode.AUTO) as running:
+        client = await aiohttp_client(make_app(running.service, CONFIG, PEOPLE))
+
+        assert 403 == (await start(client, by="eve"))[0]
+        assert () == await running.service.list()
+        assert 201 == (await start(client, by="bob"))[0]
 
 
 async def test_a_bad_reload_tells_every_finding(client: Client, running: Serving) -> None:

@@ -157,7 +157,9 @@ class FullDisk(Service):
 async def test_503_while_nothing_can_be_committed(running: Serving, aiohttp_client: AiohttpClient) -> None:
     """503, never 429, on which Alertmanager would give up; with Retry-After, and counted."""
     whole = running.service
-    service = FullDisk(whole._ledger, whole._ingest, whole._advance, whole._clock, whole._reload, "suggest")
+    service = FullDisk(
+        whole._ledger, whole._ingest, whole._advance, whole._clock, whole._reload, "suggest", whole._starter
+    )
     client = await aiohttp_client(make_app(service, CONFIG, People([])))
     before = rejected("unavailable")
 

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 import yaml
 
+from remediator.actions.alertmanager import AlertmanagerConnection, Silence, SilenceParams
 from remediator.adapters.world import HttpWorld
 from remediator.domain.alerts import fingerprint
 from remediator.errors import WorldUnavailable
@@ -125,6 +126,37 @@ async def test_silences_and_inhibition(world: HttpWorld, alertmanager: Alertmana
         world, {"alertname": "A", "system": "photonic", "severity": "warning"}
     )
     assert ((), ()) == await world.muted({"alertname": "A", "system": "nobody", "severity": "warning"})
+
+
+async def test_a_remediations_own_silence_is_left_out(
+    world: HttpWorld, alertmanager: AlertmanagerServer
+) -> None:
+    """Only for the remediation that made it, and only where it was made under our name; also where Alertmanager holds
+    no such alert.
+    """
+    labels = {"alertname": "A", "system": "brainstem", "severity": "warning"}
+    await alertmanager.fire(**labels)  # type: ignore[arg-type]
+    connection = AlertmanagerConnection(
+        kind="alertmanager", url=alertmanager.url, labels={"system": "brainstem"}
+    )
+    action = Silence(connection)
+    params = SilenceParams(connection="am", labels=labels, remediation="r1")
+    effects = action.plan(params, await action.observe(params))
+    own = str((await action.apply(effects[0])).captured["silence"])
+    assert ((own,), ()) == await _settled(world, labels)
+    copied = (await alertmanager.silences())[0]["comment"]
+    theirs = await alertmanager.silence(comment=copied, **labels)  # type: ignore[arg-type]
+
+    async def told(asked: dict[str, str], remediation: str, expected: set[str]) -> None:
+        async def known() -> bool:
+            return expected == set((await world.muted(asked, remediation))[0])
+
+        await eventually(known, within=10, what=f"{remediation or 'nobody'} to be told {expected}")
+
+    for asked in (labels, {**labels, "instance": "alertmanager holds no such alert"}):
+        await told(asked, "r1", {theirs})
+        await told(asked, "r12", {own, theirs})
+        await told(asked, "", {own, theirs})
 
 
 SCHEDULED = {"alertname": "ScheduledWeeklyScan", "system": "brainstem", "rule": "weekly-scan"}

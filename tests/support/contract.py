@@ -2,11 +2,16 @@
 
 @pytest.mark.contract("docker.restart", "reapply")
 async def test_a_second_restart_of_the_same_run_does_nothing(...): ...
+
+each = each_of(MAKERS)
+@each("reapply")
+async def test_a_second_apply_does_nothing(kind, ...): ...
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -21,6 +26,21 @@ CHECKS = {
     "dies": "the server dies in the middle: the outcome is a defined one",
     "privilege": "the printed privilege is enough, and one less is not (where the server enforces it)",
 }
+
+
+def each_of(kinds: Iterable[str]) -> Callable[..., pytest.MarkDecorator]:
+    """What `each(check)` is for a module: its test runs for each of these kinds, and shows this check of the contract.
+
+    `each(check, some)` does so for some kinds only.
+    """
+    every = tuple(kinds)
+
+    def each(check: str, only: Iterable[str] = every) -> pytest.MarkDecorator:
+        return pytest.mark.parametrize(
+            "kind", [pytest.param(kind, marks=pytest.mark.contract(kind, check), id=kind) for kind in only]
+        )
+
+    return each
 
 
 def pytest_configure(config: pytest.Config) -> None:

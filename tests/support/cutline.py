@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
 from typing import Literal, Self
@@ -10,24 +11,30 @@ from typing import Literal, Self
 from tests.support.ports import free_port
 
 When = Literal["before", "after"]
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class CutLine:
-    """Passes bytes on to a TCP server until `trigger` is seen in what the client sends; then calls `at_cut` and hangs up.
+class Line(ABC):
+    """Passes bytes on to a server until `trigger` is seen in what the client sends; then calls `at_cut` and hangs up.
 
     `when` says whether the server had done what was asked by then. After the cut nobody gets through any more.
     """
 
-    def __init__(
-        self, upstream: int, *, trigger: bytes, when: When, at_cut: Callable[[], None] = lambda: None
-    ) -> None:
-        self.port = free_port()
+    def __init__(self, *, trigger: bytes, when: When, at_cut: Callable[[], None]) -> None:
         self.cut = False
-        self._upstream, self._trigger, self._when, self._at_cut = upstream, trigger, when, at_cut
+        self._trigger, self._when, self._at_cut = trigger, when, at_cut
         self._lines: set[asyncio.Task[None]] = set()
 
+    @abstractmethod
+    async def _listen(self) -> asyncio.Server:
+        """Take clients in and `_serve` them."""
+
+    @abstractmethod
+    async def _dial(self) -> Streams:
+        """Reach the server."""
+
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await self._listen()
         return self
 
     async def __aexit__(
@@ -52,7 +59,7 @@ class CutLine:
             self._lines.discard(me)
 
     async def _pass(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        server, forth = await asyncio.open_connection("127.0.0.1", self._upstream)
+        server, forth = await self._dial()
         asked = asyncio.Event()
         ways = {
             asyncio.create_task(self._to_server(client, forth, asked)),
@@ -91,3 +98,20 @@ class CutLine:
     def _break(self) -> None:
         self.cut = True
         self._at_cut()
+
+
+class CutLine(Line):
+    """A line to a TCP port of this machine."""
+
+    def __init__(
+        self, upstream: int, *, trigger: bytes, when: When, at_cut: Callable[[], None] = lambda: None
+    ) -> None:
+        super().__init__(trigger=trigger, when=when, at_cut=at_cut)
+        self.port = free_port()
+        self._upstream = upstream
+
+    async def _listen(self) -> asyncio.Server:
+        return await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+
+    async def _dial(self) -> Streams:
+        return await asyncio.open_connection("127.0.0.1", self._upstream)

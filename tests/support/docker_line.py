@@ -8,20 +8,19 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
 
 import aiohttp
 from aiohttp import web
 from yarl import URL
 
 from tests.support.dockerd import DockerEngine
+from tests.support.passage import Passage, When, hang_up
 
-When = Literal["before", "after"]
 _HOP = ("host", "connection", "content-length", "transfer-encoding", "content-encoding")
 _VERSION = re.compile(r"^/v1\.\d+(?=/)")
 
 
-class DockerLine:
+class DockerLine(Passage):
     """Passes calls on to an engine, as a socket proxy in front of it does, and keeps a list of them.
 
     `allow` are the only calls that are let through, as an action's `permissions` prints them; the others get 403.
@@ -38,6 +37,7 @@ class DockerLine:
         when: When = "before",
         at_cut: Callable[[], None] = lambda: None,
     ) -> None:
+        super().__init__()
         self.calls: list[str] = []
         self.refused: list[str] = []
         self.cut = False
@@ -59,28 +59,24 @@ class DockerLine:
         allowed = self._allow or {}
         return [one for one, pattern in allowed.items() if not any(map(pattern.fullmatch, self.calls))]
 
-    async def __aenter__(self) -> Self:
+    def _new_client(self) -> aiohttp.ClientSession:
         connector = aiohttp.UnixConnector(str(self._engine.socket), force_close=True)
-        self._client = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120))
-        app = web.Application(client_max_size=2**26)
-        app.router.add_route("*", "/{path:.*}", self._pass)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.UnixSite(self._runner, str(self._folder / "docker.sock")).start()
-        return self
+        return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=120))
+
+    def _site(self, runner: web.AppRunner) -> web.BaseSite:
+        return web.UnixSite(runner, str(self._folder / "docker.sock"))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._runner.cleanup()
-        await self._client.close()
+        await super().__aexit__(kind, error, trace)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         call = f"{request.method} {_VERSION.sub('', request.path)}"
         self.calls.append(call)
         if self.cut:
-            return self._hang_up(request)
+            return hang_up(request)
         if self._allow is not None and not any(one.fullmatch(call) for one in self._allow.values()):
             self.refused.append(call)
             return web.json_response({"message": f"{call} is not allowed"}, status=403)
@@ -105,12 +101,7 @@ class DockerLine:
     def _break(self, request: web.Request) -> web.StreamResponse:
         self.cut = True
         self._at_cut()
-        return self._hang_up(request)
-
-    def _hang_up(self, request: web.Request) -> web.StreamResponse:
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response()
+        return hang_up(request)
 
 
 def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
@@ -121,11 +112,3 @@ def _pattern(call: str) -> re.Pattern[str]:
     """`{id}` is the id of something that was looked up, `{name}` any name; they may have slashes."""
     text = re.escape(call).replace(r"\{id\}", "(sha256:)?[0-9a-f]{64}").replace(r"\{name\}", ".+")
     return re.compile(text)
-
-
-def crash(engine: DockerEngine) -> None:
-    """End the engine and all its containers, as a power cut does, so that it can be started again."""
-    engine.kill()
-    # A pid of the namespace that is gone. In the next one another process may have it, and dockerd would take
-    # that one for a containerd that still runs, and wait for it in vain.
-    (engine.folder / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)

@@ -143,8 +143,10 @@ class DockerEngine(Server):
             check=False,
         )
         self.socket.unlink(missing_ok=True)
-        # It says 1, the pid within the namespace, which dockerd would take for a running engine.
-        (self.folder / "docker.pid").unlink(missing_ok=True)
+        # Pids of the namespace that is gone. In the next one others have them: dockerd would take itself for an engine
+        # that runs, and any process for a containerd that runs, and wait for it in vain.
+        for name in ("docker.pid", "exec/containerd/containerd.pid"):
+            (self.folder / name).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Stop it and remove its data."""

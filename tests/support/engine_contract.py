@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from remediator.domain.plans import Effect, Progress
 from remediator.errors import ActionError, Drifted, OutcomeUnknown, Refused, TemporaryFailure
-from tests.support.docker_line import DockerLine, crash
+from tests.support.docker_line import DockerLine
 from tests.support.dockerd import DockerEngine
 
 Look = dict[str, Any]
@@ -192,7 +192,7 @@ async def shows_hostile(case: Case) -> None:
 
 async def shows_death(case: Case) -> None:
     """Where the engine dies at the change the outcome is unknown; when it is back, a look tells how things stand."""
-    line = DockerLine(case.engine, trigger=case.trigger, when="after", at_cut=lambda: crash(case.engine))
+    line = DockerLine(case.engine, trigger=case.trigger, when="after", at_cut=case.engine.kill)
     async with line, acting(case, line.base_url) as action:
         effect = await planned(action, case)
         with pytest.raises(OutcomeUnknown):

@@ -1,4 +1,4 @@
-"""One use of a files action in a process of its own, which may be of another user, or be killed in the middle.
+"""One use of a files action, or of evidence.capture, in a process of its own, which may be of another user, or be killed in the middle.
 
     python -m tests.support.files_child   reads a job from stdin, prints what came of it
 
@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from remediator.actions import files
+from remediator.actions import evidence, files
 from remediator.domain.plans import Effect, Result
 from remediator.errors import ActionError
 from tests.support.processes import program
@@ -72,6 +72,7 @@ def main() -> None:
         files.PruneVersions,
         files.RollbackModel,
         files.SetEnvKey,
+        evidence.Capture,
     )
     (cls,) = [cls for cls in every if cls.kind == job["kind"]]
     action = cls(cls.Connection.model_validate(job["connection"]))

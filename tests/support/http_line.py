@@ -4,44 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
-import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from tests.support.ports import free_port
+from tests.support.passage import Passage
 
 _HOP = ("host", "connection", "content-length", "transfer-encoding", "content-encoding", "authorization")
 
 
-class HttpLine:
+class HttpLine(Passage):
     """Passes calls on to `upstream`. Calls that are none of `allow` (`METHOD URL`, as an action's `permissions` prints
     them; None lets all through) or that do not bring the token get 403.
     """
 
     def __init__(self, upstream: str, *, allow: Sequence[str] | None = None, token: str = "") -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        super().__init__()
         self.allow = allow
         self.refused: list[str] = []
         self._upstream, self._token = upstream, token
-
-    async def __aenter__(self) -> Self:
-        self._client = aiohttp.ClientSession()
-        app = web.Application(client_max_size=2**24)
-        app.router.add_route("*", "/{path:.*}", self._pass)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._runner.cleanup()
-        await self._client.close()
 
     def _lets(self, request: web.Request) -> bool:
         if self._token and request.headers.get("Authorization") != f"Bearer {self._token}":

@@ -11,7 +11,7 @@ import json
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,11 +156,26 @@ class KubernetesCluster:
         who = {"kind": "ServiceAccount", "name": name, "namespace": home}
         for namespace in {rule["namespace"] for rule in rules}:
             self._bind(name, namespace, who, [r for r in rules if r["namespace"] == namespace])
+        return self.kubeconfig_of(name, rules, home=home, server=server)
+
+    def kubeconfig_of(
+        self, name: str, rules: Sequence[Mapping[str, Any]], *, home: str, server: str | None = None
+    ) -> Path:
+        """A kubeconfig of a service account that was bound to these rules, once they are known everywhere."""
         for rule in rules:
             self._await_right(f"system:serviceaccount:{home}:{name}", rule)
         asked = {"spec": {"expirationSeconds": 3600}}
         made = self.call("POST", f"/api/v1/namespaces/{home}/serviceaccounts/{name}/token", asked)
         return self._kubeconfig(name, {"token": made["status"]["token"]}, server=server)
+
+    def apply(self, documents: Iterable[Mapping[str, Any]]) -> None:
+        """Make these objects of RBAC, as `kubectl apply` does."""
+        for document in documents:
+            kind = f"{document['kind'].lower()}s"
+            namespace = document["metadata"].get("namespace", "")
+            where = f"/namespaces/{namespace}" if namespace else ""
+            api = "/api/v1" if document["apiVersion"] == "v1" else f"/apis/{document['apiVersion']}"
+            self.call("POST", f"{api}{where}/{kind}", document)
 
     def _bind(
         self, name: str, namespace: str, who: Mapping[str, str], rules: Sequence[Mapping[str, Any]]

@@ -5,21 +5,16 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
 
-import aiohttp
 from aiohttp import web
 
-from tests.support.ports import free_port
+from tests.support.passage import Passage, When, hang_up
 
 WRITES = ("PATCH", "POST", "PUT", "DELETE")
 _HOP = ("host", "connection", "content-length", "transfer-encoding", "content-encoding")
 
-When = Literal["before", "after"]
 
-
-class LostAnswers:
+class LostAnswers(Passage):
     """Passes calls on to a server. At the first that changes something the server is killed, and nothing is answered.
 
     `when` says whether the server had carried the call out before it died. Set `upstream` to the address of
@@ -27,28 +22,12 @@ class LostAnswers:
     """
 
     def __init__(self, upstream: str, certificate: Path, *, when: When, kill: Callable[[], None]) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        super().__init__()
         self.lost: list[str] = []
         self.upstream = upstream
         self._tls = ssl.create_default_context(cafile=str(certificate))
         self._when = when
         self._kill = kill
-
-    async def __aenter__(self) -> Self:
-        self._client = aiohttp.ClientSession(auto_decompress=True)
-        app = web.Application(client_max_size=2**24)
-        app.router.add_route("*", "/{path:.*}", self._pass)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._runner.cleanup()
-        await self._client.close()
 
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         dies = request.method in WRITES and not self.lost
@@ -71,6 +50,4 @@ class LostAnswers:
     def _die(self, request: web.Request) -> web.StreamResponse:
         self.lost.append(f"{request.method} {request.path}")
         self._kill()
-        assert request.transport is not None
-        request.transport.abort()
-        return web.Response()
+        return hang_up(request)

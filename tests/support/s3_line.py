@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
-from typing import Literal, Self
 
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from tests.support.ports import free_port
+from tests.support.passage import Passage, When, hang_up
 
 WRITES = ("POST", "PUT", "DELETE")
 _HOP = ("connection", "content-length", "transfer-encoding", "expect", "keep-alive")
 
-When = Literal["before", "after"]
 
-
-class S3Line:
+class S3Line(Passage):
     """Passes calls on, signatures and all. When its time has come, `kill` is called and nothing is answered.
 
     `when` says whether the server had carried the first change out by then; with `reads` it is that GET which is lost.
@@ -28,26 +24,13 @@ class S3Line:
     def __init__(
         self, upstream: str, *, kill: Callable[[], None], when: When = "before", reads: int | None = None
     ) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        super().__init__()
         self.lost: list[str] = []
         self._upstream, self._kill = upstream, kill
         self._when, self._reads = when, reads
 
-    async def __aenter__(self) -> Self:
-        self._client = aiohttp.ClientSession(auto_decompress=False)
-        app = web.Application(client_max_size=2**26)
-        app.router.add_route("*", "/{path:.*}", self._pass)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._runner.cleanup()
-        await self._client.close()
+    def _new_client(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(auto_decompress=False)
 
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         dies = not self.lost and self._is_the_one(request)
@@ -83,6 +66,4 @@ class S3Line:
     def _die(self, request: web.Request) -> web.StreamResponse:
         self.lost.append(f"{request.method} {request.path}")
         self._kill()
-        assert request.transport is not None
-        request.transport.abort()
-        return web.Response()
+        return hang_up(request)

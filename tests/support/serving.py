@@ -19,10 +19,12 @@ from remediator.domain.remediations import Remediation
 from remediator.domain.rules import Mode, Rule, RuleTable, Rung, Verify
 from remediator.errors import Finding
 from remediator.pipeline.advance import Advance
+from remediator.pipeline.episodes import OwnEpisodes
 from remediator.pipeline.ingest import Ingest
 from remediator.pipeline.outbox import Outbox
 from remediator.pipeline.ports import Messenger
 from remediator.pipeline.service import Service
+from remediator.pipeline.start import Starter
 from remediator.testing import (
     NOON,
     FakeAction,
@@ -128,7 +130,8 @@ async def serving(
         return tuple(findings)
 
     told = messenger or MemoryMessenger()
-    service = Service(ledger, ingest, advance, clock, reload, cap.value)
+    starter = Starter(OwnEpisodes(ledger, dispatch), ledger, clock, cap)
+    service = Service(ledger, ingest, advance, clock, reload, cap.value, starter)
     service.be("")
     try:
         yield Serving(

@@ -12,13 +12,23 @@ from tests.support.systemd import LINK, SystemdHost
 
 UNIT, BESIDE, BASE, ABOVE = "shop-api.service", "shop-db.service", "shop-base.service", "shop-site.service"
 FLAKY, SLOW, ALIAS, FOE = "shop-flaky.service", "shop-slow.service", "shop-alias.service", "shop-foe.service"
+ONCE, FORGOTTEN = "shop-report.service", "shop-forgotten.service"
 
+_RAN = "once-"
+_RUNS_ONCE = (
+    "[Unit]\nConditionPathExists=!/run/skipped\n"
+    "[Service]\nType=oneshot\nExecStart=/usr/bin/test ! -e /run/broken\nExecStart=/bin/sleep 1.5\n"
+    f"ExecStart=/usr/bin/mktemp /run/{_RAN}XXXXXX\n"
+)
 _LASTS = "ExecStart=/bin/sleep infinity\n"
 FILES = {
     # Its start fails while /run/broken is there.
     UNIT: f"[Service]\nType=exec\nExecStartPre=/usr/bin/test ! -e /run/broken\n{_LASTS}",
     f"multi-user.target.wants/{UNIT}": f"{LINK}../{UNIT}",
-    BESIDE: f"[Service]\n{_LASTS}",
+    # What a loaded unit refers to, systemd remembers the runs of.
+    BESIDE: f"[Unit]\nAfter={ONCE}\n[Service]\n{_LASTS}",
+    ONCE: _RUNS_ONCE,
+    FORGOTTEN: _RUNS_ONCE,
     f"multi-user.target.wants/{BESIDE}": f"{LINK}../{BESIDE}",
     BASE: f"[Service]\n{_LASTS}",
     ABOVE: f"[Unit]\nRequires={BASE}\nAfter={BASE}\n[Service]\n{_LASTS}",
@@ -67,10 +77,17 @@ class Case:
 def fresh(host: SystemdHost) -> None:
     """All units as after a boot, in runs of their own."""
     host.boot()
-    host.execute("rm", "-rf", "/run/broken", f"/run/systemd/system/{UNIT}.d")
-    host.run("stop", ABOVE, BASE, FLAKY, SLOW, FOE, check=True)
+    host.execute("rm", "-rf", "/run/broken", "/run/skipped", f"/run/systemd/system/{UNIT}.d", *runs(host))
+    host.run("stop", ABOVE, BASE, FLAKY, SLOW, FOE, ONCE, FORGOTTEN, check=True)
     host.run("reset-failed", check=True)
     host.run("restart", UNIT, BESIDE, check=True)
+
+
+def runs(host: SystemdHost) -> list[str]:
+    """The files that the oneshot units left, one a run that came to its end."""
+    code, out = host.execute("find", "/run", "-maxdepth", "1", "-name", f"{_RAN}*")
+    assert code == 0, out
+    return out.split()
 
 
 def restart(host: SystemdHost) -> Case:

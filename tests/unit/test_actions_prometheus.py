@@ -29,3 +29,18 @@ def test_a_query_is_a_name(queries: tuple[str, ...]) -> None:
     """An expression is never given by a playbook: it chooses among the connection's by name."""
     with pytest.raises(ValidationError):
         SnapshotQueryParams(connection="it", queries=queries)
+
+
+@pytest.mark.parametrize(
+    "login",
+    [
+        {"username": "reader"},
+        {"password_file": "/run/secrets/password"},
+        {"username": "reader", "password_file": "/run/secrets/password", "token_file": "/run/secrets/token"},
+        {"username": "reader:secret", "password_file": "/run/secrets/password"},
+    ],
+)
+def test_one_way_in(login: dict[str, str]) -> None:
+    """A user has a password file, and no token beside it; a password never stands in the name."""
+    with pytest.raises(ValidationError):
+        PrometheusConnection.model_validate({**HERE.model_dump(), **login})

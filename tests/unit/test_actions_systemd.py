@@ -28,6 +28,7 @@ HOST = SystemdConnection(kind="systemd", units=(NAME, "site.service"))
 UP = Unit(NAME, "loaded", "active", "running", "run-1")
 DOWN = replace(UP, active="inactive", sub="dead")
 FAILED = replace(UP, active="failed", sub="failed", result="exit-code")
+ONCE = replace(DOWN, oneshot=True, result="success")
 
 ACTIONS: dict[str, tuple[Any, Any]] = {
     "restart": (RestartUnit(HOST), RestartUnitParams(connection="host", unit=NAME)),
@@ -166,3 +167,36 @@ def test_the_privilege_is_one_unit_and_the_verbs_that_are_used(verb: str, verbs:
     assert [{"action": MANAGE, "unit": NAME, "verb": one} for one in verbs] == list(
         action.permissions(params).systemd
     )
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        pytest.param(ONCE, Progress.UNTOUCHED, id="not-run-since"),
+        pytest.param(replace(ONCE, invocation="run-2"), Progress.DONE, id="ran-and-ended-well"),
+        pytest.param(
+            replace(ONCE, invocation="run-2", active="failed", result="exit-code"),
+            Progress.UNCLEAR,
+            id="ran-and-failed",
+        ),
+        pytest.param(
+            replace(ONCE, invocation="run-2", active="activating", job="start running"),
+            Progress.UNCLEAR,
+            id="runs",
+        ),
+        pytest.param(replace(ONCE, invocation=""), Progress.UNCLEAR, id="forgotten"),
+    ],
+)
+def test_what_a_look_tells_of_a_oneshot_unit(seen: Unit, expected: Progress) -> None:
+    """Done is another run that ended with success; what systemd has forgotten nobody can tell."""
+    effect = plan("start", ONCE)
+
+    assert "run api.service to its end, inactive (dead), with what it requires" == effect.summary
+    assert not effect.undo
+    assert expected is ACTIONS["start"][0].progress(effect, seen)
+
+
+def test_a_oneshot_unit_is_not_restarted() -> None:
+    """It is never up, so nothing would be up again."""
+    with pytest.raises(Refused, match="never restarted"):
+        plan("restart", replace(FAILED, oneshot=True))

@@ -39,6 +39,22 @@ def test_admit(vote: Vote, late: int, agreed: tuple[str, ...], counts: bool) -> 
     assert counts == (refused is None)
 
 
+@pytest.mark.parametrize(
+    ("vote", "counts"),
+    [
+        pytest.param(YES, False, id="the-starter"),
+        pytest.param(replace(YES, by=Person("grace")), True, id="another"),
+        pytest.param(replace(YES, approve=False), True, id="the-starter-may-take-it-back"),
+    ],
+)
+def test_who_started_it_does_not_approve_it(vote: Vote, counts: bool) -> None:
+    """Approval is another person's, however the starter is listed."""
+    expires_at = NOON + timedelta(hours=1)
+    refused = admit(vote, APPROVAL, digest="d1", agreed=(), expires_at=expires_at, now=NOON, started_by="ada")
+
+    assert counts == (refused is None)
+
+
 def test_nobody_listed_means_nobody() -> None:
     """An empty list of approvers is nobody, not everybody."""
     refused = admit(YES, Approval(), digest="d1", agreed=(), expires_at=NOON + timedelta(hours=1), now=NOON)

@@ -21,11 +21,6 @@ from tests.support.contract import CHECKS
 from tests.unit.test_actions_registry import OURS
 
 ROOT = Path(__file__).resolve().parents[2]
-ENFORCED = ("redis.", "postgres.", "kubernetes.", "s3.")
-"""Kinds whose server enforces a privilege of its own, so that a test can take one away."""
-
-NOT_ENFORCED = {"s3.restore_from_glacier": "only moto plays Glacier here, and it asks for no right"}
-
 Cells = Mapping[str, set[str]]
 
 
@@ -56,11 +51,9 @@ def _untested(kind: str, name: str) -> Iterator[str]:
     if not _named(kind, name, "tests/unit/test_actions_*.py"):
         yield f"no unit test: none of tests/unit/test_actions_*.py names {name} or {kind}"
     shown = contract().get(kind, set())
-    enforced = kind.startswith(ENFORCED) and kind not in NOT_ENFORCED
-    wanted = [check for check in CHECKS if check != "privilege" or enforced]
     if not shown:
         yield "no integration test: nothing in tests/integration/test_actions_*.py is marked contract for it"
-    elif missing := [check for check in wanted if check not in shown]:
+    elif missing := [check for check in CHECKS if check not in shown]:
         yield f"no test of the contract's {', '.join(missing)}"
 
 

@@ -315,6 +315,17 @@ def test_a_scheduled_rule_needs_no_alert(tmp_path: Path) -> None:
     assert ", 1 schedules" in found.summary
 
 
+def test_a_rule_for_people_needs_no_alert(tmp_path: Path) -> None:
+    """People reach it; one that also has matchers has to be reached by an alert all the same."""
+    match = "match: ['alertname=\"JobFailed\"']"
+    found = checked(tmp_path, (match, "on_demand: {}"))
+    both = checked(tmp_path, (match, "match: ['alertname=\"NoSuchAlert\"']\n    on_demand: {}"))
+
+    assert ["JobFailed"] == [finding.message.split()[0] for finding in found.findings]
+    assert ", 1 on demand" in found.summary
+    assert 1 == len([finding for finding in both.findings if "no alert can reach" in finding.message])
+
+
 def test_a_procedure_that_is_not_listed(tmp_path: Path) -> None:
     """An alert's `procedure` annotation names one of the listed procedures."""
     listed = "repeat: {playbook: restart, system: shop, title: Run it again}\n"

@@ -27,11 +27,13 @@ from remediator.domain.guards import (
     inhibition,
     judge,
     kill_switch,
+    maintenance_window,
     pause,
     rate_limit,
     resolved,
     silence,
 )
+from remediator.domain.windows import MaintenanceWindow
 from remediator.testing import NOON as NOW
 
 MINUTE = timedelta(minutes=1)
@@ -57,6 +59,31 @@ def test_cooldown(last_finished_at: datetime | None, expected: Verdict) -> None:
     facts = replace(CALM, last_finished_at=last_finished_at)
 
     assert expected == cooldown(facts, Limits(cooldown=10 * MINUTE))
+
+
+# NOW is Thursday, 12:00 UTC.
+LATER = Deny("maintenance_window", "the window w opens at 2026-01-15 14:00 UTC", until=NOW + 120 * MINUTE)
+ALLOWED = Allow("maintenance_window")
+
+
+@pytest.mark.parametrize(
+    ("facts", "start_minute", "expected"),
+    [
+        pytest.param({}, None, ALLOWED, id="no-window"),
+        pytest.param({}, 14 * 60, LATER, id="opens-later"),
+        pytest.param({}, 12 * 60, ALLOWED, id="just-opened"),
+        pytest.param({}, 11 * 60 + 1, ALLOWED, id="its-last-minute"),
+        pytest.param({"critical": True}, 14 * 60, ALLOWED, id="critical-never-waits"),
+        pytest.param({"acting": False}, 14 * 60, ALLOWED, id="a-dry-run-changes-nothing"),
+        pytest.param({"begun": True}, 14 * 60, ALLOWED, id="what-has-begun-goes-on"),
+        pytest.param({"alertless": True}, 14 * 60, LATER, id="the-clock-is-no-excuse"),
+    ],
+)
+def test_maintenance_window(facts: dict[str, Any], start_minute: int | None, expected: Verdict) -> None:
+    """A change begins inside its window of an hour, and the verdict says when that opens."""
+    window = None if start_minute is None else MaintenanceWindow("w", (3,), start_minute, 60)
+
+    assert expected == maintenance_window(replace(CALM, **facts), Limits(window=window))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -302,3 +303,19 @@ def test_the_page_names_every_form() -> None:
     page = (ROOT / "docs/permissions.md").read_text(encoding="utf-8")
 
     assert [] == [title for title, _, _ in FORMS.values() if f"## {title}\n" not in page]
+
+
+def test_the_page_names_every_action_that_starts_a_program() -> None:
+    """Whoever reads which programs a host needs is told of all of them."""
+    page = (ROOT / "docs/permissions.md").read_text(encoding="utf-8")
+    table = page.partition("## Programs on the host of this service\n")[2]
+    folder = ROOT / "remediator/actions"
+    starts = re.compile(r"create_subprocess|from remediator\.programs import .*\brun\b")
+    starting = {
+        path.relative_to(folder).parts[0].removesuffix(".py")
+        for path in folder.rglob("*.py")
+        if starts.search(path.read_text(encoding="utf-8"))
+    }
+
+    assert {"compose", "evidence", "firewall", "nginx", "postgres"} == starting
+    assert [] == [name for name in sorted(starting) if f"| `{name}." not in table]

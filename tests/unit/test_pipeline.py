@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from remediator.domain.events import first_bad
 from remediator.domain.remediations import Phase
 from remediator.domain.rules import Mode, RuleTable
 from remediator.errors import BadPayload, OutcomeUnknown, PermanentFailure, TemporaryFailure
-from remediator.testing import NOON, make_alert, make_payload
+from remediator.testing import NOON, FakeAction, FakeParams, make_alert, make_payload
 from tests.unit.story import LOOSE, MINUTE, PLAYBOOK, RUNG, STEP, Story, rule
 
 ALERT = make_alert()
@@ -143,6 +144,27 @@ async def test_drift_between_plan_and_click(story: Story) -> None:
     assert first.digest != remediation.plan.digest
     assert "set 7 -> 1" == remediation.plan.summary
     assert 0 == story.action.applied
+
+
+class BlindAction(FakeAction):
+    """Never gets to see anything."""
+
+    async def observe(self, params: FakeParams) -> int:
+        """Waits for good."""
+        await asyncio.Event().wait()
+        return self.value
+
+
+async def test_a_look_lasts_no_longer_than_the_step_may() -> None:
+    """The step's timeout bounds the look too: what cannot be seen in that time is not planned, and people are told why."""
+    playbook = replace(PLAYBOOK, steps=(replace(STEP, timeout=timedelta(milliseconds=20)),))
+    async with Story(playbooks=(playbook,), action=BlindAction()) as story:
+        await story.post(ALERT)
+
+        remediation = await story.only()
+        assert Phase.FAILED is remediation.phase
+        assert "fake.set: looking took longer than 0:00:00.020000" == remediation.reason
+        assert 0 == story.action.applied
 
 
 async def test_an_unlisted_person_changes_nothing(story: Story) -> None:

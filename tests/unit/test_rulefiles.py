@@ -236,7 +236,7 @@ def test_rules_and_playbooks_are_told_at_once(tmp_path: Path) -> None:
 
     assert [
         "playbooks/clear.yml:1:1: error: the key 'title' is missing",
-        "rules/a.yml:11:5: error: unknown key 'limit'; expected one of continue, escalate_to, ladder, limits, match, name, notify, schedule, subject, verify; did you mean 'limits'?",
+        "rules/a.yml:11:5: error: unknown key 'limit'; expected one of continue, escalate_to, ladder, limits, match, name, notify, on_demand, schedule, subject, verify, window; did you mean 'limits'?",
     ] == told(caught.value.findings, tmp_path)
 
 

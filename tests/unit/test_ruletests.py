@@ -261,7 +261,7 @@ def test_no_tests_is_a_finding(tmp_path: Path, book: RuleBook) -> None:
 
 
 def test_the_examples_of_the_documentation(tmp_path: Path) -> None:
-    """The cases of docs/check.md pass on the rules of docs/rules.md, and the example of docs/schedule.md loads."""
+    """The cases of docs/check.md pass on the rules of docs/rules.md, and the example of docs/schedule.md and the one on demand load."""
     docs = {
         name: (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
         for name in ("check", "rules", "schedule")
@@ -269,11 +269,12 @@ def test_the_examples_of_the_documentation(tmp_path: Path) -> None:
     (rules,) = re.findall(r"```yaml\n(system: example .*?)```", docs["rules"], re.DOTALL)
     (example,) = re.findall(r"```yaml\n(- name: .*?)```", docs["check"], re.DOTALL)
     (scheduled,) = re.findall(r"```yaml\nrules:\n(.*?)```", docs["schedule"], re.DOTALL)
+    (by_hand,) = re.findall(r"```yaml\nrules:\n((?:(?!```).)*?on_demand:.*?)```", docs["rules"], re.DOTALL)
     engine = "connections:\n  engine: {kind: docker}\n"
     folder = tmp_path / "example"
     (folder / "tests").mkdir(parents=True)
     (folder / "example.yml").write_text(
-        rules.replace("connections:", engine, 1) + scheduled, encoding="utf-8"
+        rules.replace("connections:", engine, 1) + scheduled + by_hand, encoding="utf-8"
     )
     (folder / "tests" / "example_test.yml").write_text(example, encoding="utf-8")
     parameters = {
@@ -298,6 +299,7 @@ def test_the_examples_of_the_documentation(tmp_path: Path) -> None:
         0,
     ) == run(book, folder, [folder / "tests" / "example_test.yml"])
     assert ["example-weekly-prune"] == [schedule.rule.name for schedule in book.schedules]
+    assert ["example-deploy-colour"] == [rule.name for rule in book.table.rules if rule.on_demand]
 
 
 def test_the_shipped_cases_pass() -> None:

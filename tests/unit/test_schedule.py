@@ -15,6 +15,7 @@ from remediator.domain.guards import Allow, Deny, Facts, Limits, World, firing, 
 from remediator.domain.remediations import Phase
 from remediator.domain.rules import Mode
 from remediator.errors import LedgerUnavailable
+from remediator.pipeline.episodes import OwnEpisodes
 from remediator.pipeline.ports import Accepted, Delivery, Sighting, Switch
 from remediator.pipeline.schedule import Schedule, Scheduler, alertname, check_cron, check_timezone
 from remediator.testing import NOON, VirtualClock
@@ -33,7 +34,8 @@ def utc(*when: int) -> datetime:
 def scheduler(story: Story, *schedules: Schedule) -> Scheduler:
     """A scheduler on the story's ledger; a second one is a restart, or another replica."""
     listed: Sequence[Schedule] = schedules or (DAILY,)
-    return Scheduler(story.ledger, story.parts.dispatch, story.clock, story.mode, lambda: listed)
+    episodes = OwnEpisodes(story.ledger, story.parts.dispatch)
+    return Scheduler(story.ledger, episodes, story.clock, story.mode, lambda: listed)
 
 
 async def at(story: Story, time: datetime, *schedulers: Scheduler) -> None:
@@ -309,13 +311,13 @@ async def test_the_loop_looks_at_every_minute() -> None:
     assert [NOON + MINUTE, NOON + 2 * MINUTE, NOON + 3 * MINUTE] == clock.woken_at
 
 
-CALM = Facts(now=NOON, subject="number", received_at=NOON, world=World(None, (), ()), scheduled=True)
+CALM = Facts(now=NOON, subject="number", received_at=NOON, world=World(None, (), ()), alertless=True)
 
 
 def test_the_guards_of_a_scheduled_run() -> None:
     """Only the question whether Prometheus says that it fires is not asked of a scheduled run."""
     assert Allow("firing") == firing(CALM, Limits())
-    assert isinstance(firing(replace(CALM, scheduled=False), Limits()), Deny)
+    assert isinstance(firing(replace(CALM, alertless=False), Limits()), Deny)
     assert all(isinstance(verdict, Allow) for verdict in judge(CALM, Limits()))
     assert isinstance(silence(replace(CALM, world=World(None, None, None)), Limits()), Deny)
 

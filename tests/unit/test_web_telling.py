@@ -7,13 +7,20 @@ from pathlib import Path
 
 import pytest
 
-import remediator.domain.remediations
+import remediator.domain
 from remediator.domain.events import Entry, Event
 from remediator.domain.remediations import Phase
 from remediator.testing import NOON
 from remediator.web.telling import SENTENCES, TONES, WORDS, reasons, tell
 
-SOURCE = Path(remediator.domain.remediations.__file__).read_text(encoding="utf-8")
+DOMAIN = Path(next(iter(remediator.domain.__path__)))
+KINDS = sorted(
+    {
+        kind
+        for file in DOMAIN.glob("*.py")
+        for kind in re.findall(r'Event\(\s*"([a-z_]+)"', file.read_text("utf-8"))
+    }
+)
 
 
 def entry(kind: str, **data: object) -> Entry:
@@ -33,7 +40,7 @@ def test_every_phase_has_its_word() -> None:
     assert set(TONES) <= set(Phase)
 
 
-@pytest.mark.parametrize("kind", sorted(set(re.findall(r'Event\(\s*"([a-z_]+)"', SOURCE))))
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_event_has_its_sentence(kind: str) -> None:
     """Each kind that the state machine journals is told in words of its own, even without its data."""
     title, _, _ = told(kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +18,8 @@ from remediator.figures import figure
 from remediator.rooted import HIDDEN, below, folder, free_bytes, look, looking, move_new, regular, write_all
 
 MANIFEST = "manifest.json"
+_UNFINISHED = f"{HIDDEN}evidence-"
+"""What the names of directories that are being written begin with; none of them is ever taken for a capture."""
 _MOST_MANIFEST_BYTES = 1_048_576
 
 
@@ -52,7 +55,7 @@ def free(directory: Path) -> int:
 
 
 def keep(directory: Path, name: str, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> int:
-    """Write a capture: all of it, or nothing. Returns its bytes.
+    """Write a capture: all of it, or nothing. Returns its bytes. What killed runs left half-written goes first.
 
     Raises:
         Drifted: when one of that name came meanwhile.
@@ -63,7 +66,7 @@ def keep(directory: Path, name: str, files: Mapping[str, bytes], manifest: Mappi
         for file, data in files.items()
     ]
     told = json.dumps({**manifest, "files": listed}, indent=1, sort_keys=True).encode()
-    with looking(directory), folder(directory) as held, _unfinished(held) as own:
+    with looking(directory), folder(directory) as held, _writing(held), _unfinished(held) as own:
         with below(held, (own,)) as inside:
             for file, data in {**files, MANIFEST: told}.items():
                 _write(inside, file, data)
@@ -101,16 +104,47 @@ def _write(parent: int, name: str, data: bytes) -> None:
 
 @contextmanager
 def _unfinished(parent: int) -> Iterator[str]:
-    own = f"{HIDDEN}evidence-{secrets.token_hex(8)}"
+    own = f"{_UNFINISHED}{secrets.token_hex(8)}"
     os.mkdir(own, 0o700, dir_fd=parent)
     try:
         yield own
     finally:
         with suppress(FileNotFoundError):
-            with below(parent, (own,)) as inside:
-                for name in _listed(inside):
-                    os.unlink(name, dir_fd=inside)
-            os.rmdir(own, dir_fd=parent)
+            _remove(parent, own)
+
+
+@contextmanager
+def _writing(directory: int) -> Iterator[None]:
+    """Be known as one who writes there; whoever is alone sweeps what killed runs left.
+
+    The lock goes with the process, so who holds it alone knows that nobody is in the middle of writing.
+    """
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass  # Somebody writes now; the next one sweeps.
+    else:
+        _sweep(directory)
+    fcntl.flock(directory, fcntl.LOCK_SH)
+    try:
+        yield
+    finally:
+        fcntl.flock(directory, fcntl.LOCK_UN)
+
+
+def _sweep(parent: int) -> None:
+    for name in _listed(parent):
+        if name.startswith(_UNFINISHED):
+            # What cannot be removed, as it is of another user, is in nobody's way.
+            with suppress(OSError):
+                _remove(parent, name)
+
+
+def _remove(parent: int, name: str) -> None:
+    with below(parent, (name,)) as inside:
+        for file in _listed(inside):
+            os.unlink(file, dir_fd=inside)
+    os.rmdir(name, dir_fd=parent)
 
 
 def _number(name: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, ClassVar, Literal
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from remediator.actions.systemd.bus import Systemd, Verb
 from remediator.actions.systemd.units import Unit
+from remediator.actions.systemd.waits import Wait
 from remediator.domain.plans import Effect
 from remediator.errors import Drifted, OutcomeUnknown, PermanentFailure, Refused
 from remediator.pipeline.ports import Permissions
@@ -92,10 +93,8 @@ def same_kind(effect: Effect, seen: Unit) -> None:
         raise Drifted(f"systemd has a job for {seen.name} already ({seen.job})")
 
 
-async def carried_out(
-    systemd: Systemd, verb: Verb, seen: Unit, within_seconds: float, well: Callable[[Unit], Awaitable[Unit]]
-) -> Unit:
-    """Have systemd do it, await its job and then that `well` is content; returns the unit as it is then.
+async def carried_out(systemd: Systemd, verb: Verb, seen: Unit, within_seconds: float, wait: Wait) -> Unit:
+    """Have systemd do it, await its job and then what is waited for; returns the unit as it is then.
 
     Raises:
         PermanentFailure: where the job came to nothing and the unit is as it was.
@@ -109,4 +108,4 @@ async def carried_out(
                 f"systemd did not {verb} {seen.name}: its job was {outcome}; it is {after.told}"
             )
         raise OutcomeUnknown(f"the {verb} of {seen.name} is {outcome}; it is {after.told}")
-    return await well(seen)
+    return await wait(seen)

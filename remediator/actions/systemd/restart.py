@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from remediator.actions.systemd.bus import Verb
 from remediator.actions.systemd.connection import SystemdAction, UnitName, carried_out, same_kind
 from remediator.actions.systemd.units import Unit, must_be_loaded, must_start
+from remediator.actions.systemd.waits import stays_up
 from remediator.domain.plans import Effect, Progress, Result
 from remediator.errors import Drifted, NothingSelected, Refused
 from remediator.pipeline.ports import Permissions
@@ -42,6 +43,8 @@ class RestartUnit(SystemdAction):
     def plan(self, params: RestartUnitParams, seen: Unit) -> tuple[Effect, ...]:
         """One effect on exactly this run of the unit, and on those that go down with it."""
         must_be_loaded(seen)
+        if seen.oneshot:
+            raise Refused(f"{seen.name} runs to its end (oneshot): it is started, never restarted")
         if seen.sub == "auto-restart":
             raise Refused(
                 f"systemd starts {seen.name} again and again by itself: one more start will not last"
@@ -91,13 +94,8 @@ class RestartUnit(SystemdAction):
             for one in seen.dependents:
                 self._allowed(one)
             must_start(seen)
-
-            async def well(old: Unit) -> Unit:
-                return await systemd.steady(
-                    old.name, params.ready_seconds, params.steady_seconds, unlike=old.invocation
-                )
-
-            after = await carried_out(systemd, self.verb, seen, params.ready_seconds, well)
+            up = stays_up(systemd, params.ready_seconds, params.steady_seconds)
+            after = await carried_out(systemd, self.verb, seen, params.ready_seconds, up)
         return Result(f"restarted {after.name}, now {after.told}", evidence={"invocation": after.invocation})
 
     async def undo(self, effect: Effect, result: Result) -> Result:

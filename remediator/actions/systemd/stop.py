@@ -8,12 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from remediator.actions.systemd.bus import Verb
 from remediator.actions.systemd.connection import SystemdAction, UnitName, carried_out, same_kind
-from remediator.actions.systemd.units import Unit, must_be_loaded
+from remediator.actions.systemd.units import DOWN, Unit, must_be_loaded
+from remediator.actions.systemd.waits import is_down, stays_up
 from remediator.domain.plans import Effect, Progress, Result
-from remediator.errors import Drifted, NothingSelected, OutcomeUnknown, Refused
+from remediator.errors import Drifted, NothingSelected, Refused
 from remediator.pipeline.ports import Permissions
-
-STOPPED = ("inactive", "failed")
 
 
 class StopUnitParams(BaseModel):
@@ -46,7 +45,7 @@ class StopUnit(SystemdAction):
     def plan(self, params: StopUnitParams, seen: Unit) -> tuple[Effect, ...]:
         """One effect on exactly this run of the unit."""
         must_be_loaded(seen)
-        if seen.active in STOPPED:
+        if seen.active in DOWN:
             raise NothingSelected(f"unit {seen.name} is {seen.told} already")
         _must_stop(seen)
         again = f"; {', '.join(seen.triggers)} can start it again" if seen.triggers else ""
@@ -69,20 +68,13 @@ class StopUnit(SystemdAction):
         async with self._systemd() as systemd:
             seen = await systemd.unit(params.unit)
             same_kind(effect, seen)
-            if seen.active in STOPPED:
+            if seen.active in DOWN:
                 return Result(f"{seen.name} is {seen.told} already", changed=False)
             if seen.invocation != effect.before["invocation"]:
                 raise Drifted(f"{seen.name} was started again since it was planned: it is another run")
             if seen.dependents:
                 raise Drifted(f"{', '.join(seen.dependents)} would go down with {seen.name} now")
-
-            async def well(old: Unit) -> Unit:
-                after = await systemd.afterwards(old.name, "stop")
-                if after.active not in STOPPED:
-                    raise OutcomeUnknown(f"{old.name} was stopped and is {after.told}")
-                return after
-
-            after = await carried_out(systemd, self.verb, seen, params.stop_seconds, well)
+            after = await carried_out(systemd, self.verb, seen, params.stop_seconds, is_down(systemd))
         return Result(f"stopped {after.name}, now {after.told}", captured={"invocation": seen.invocation})
 
     async def undo(self, effect: Effect, result: Result) -> Result:
@@ -96,20 +88,15 @@ class StopUnit(SystemdAction):
             # systemd forgets the last run of a unit that nothing refers to.
             if seen.invocation not in ("", result.captured["invocation"]):
                 raise Refused(f"{seen.name} has run since, and is {seen.told}")
-
-            async def well(old: Unit) -> Unit:
-                return await systemd.steady(
-                    old.name, params.ready_seconds, params.steady_seconds, unlike=old.invocation
-                )
-
-            after = await carried_out(systemd, self.inverse, seen, params.ready_seconds, well)
+            up = stays_up(systemd, params.ready_seconds, params.steady_seconds)
+            after = await carried_out(systemd, self.inverse, seen, params.ready_seconds, up)
         return Result(f"started {after.name} again, now {after.told}")
 
     def progress(self, effect: Effect, seen: Unit) -> Progress:
         """Done where it is down, untouched where the planned run goes on."""
         if seen.job or seen.load != effect.before["load"]:
             return Progress.UNCLEAR
-        if seen.active in STOPPED:
+        if seen.active in DOWN:
             return Progress.DONE
         same = seen.runs and seen.invocation == effect.before["invocation"]
         return Progress.UNTOUCHED if same else Progress.UNCLEAR

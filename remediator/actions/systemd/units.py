@@ -11,6 +11,9 @@ from remediator.errors import NothingSelected, Refused
 RUNS = ("active", "reloading")
 """The states of a unit that is up."""
 
+DOWN = ("inactive", "failed")
+"""The states of a unit that is down."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -36,11 +39,20 @@ class Unit:
     """Running units that are stopped when it is started."""
     triggers: tuple[str, ...] = ()
     """Running sockets, timers and paths that can start it again."""
+    oneshot: bool = False
+    """Whether it runs commands to their end (Type=oneshot), rather than being up."""
+    skipped: bool = False
+    """Whether its conditions did not hold when it was to start last, so that nothing was run."""
 
     @property
     def runs(self) -> bool:
         """Whether it is up."""
         return self.active in RUNS
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether it is down, and not because its last run failed."""
+        return self.active == "inactive" and self.result == "success"
 
     @property
     def told(self) -> str:
@@ -67,6 +79,9 @@ def unit_of(name: str, unit: Mapping[str, Any], service: Mapping[str, Any], job:
         result=service.get("Result", ""),
         restarts=service.get("NRestarts", 0),
         stale=unit["NeedDaemonReload"],
+        oneshot=service.get("Type") == "oneshot",
+        # Before a first start there is no result, and systemd shows it as false.
+        skipped=unit["ConditionTimestamp"] > 0 and not unit["ConditionResult"],
         startable=unit["CanStart"] and not unit["RefuseManualStart"],
         stoppable=unit["CanStop"] and not unit["RefuseManualStop"],
     )

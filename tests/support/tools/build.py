@@ -1,4 +1,4 @@
-"""Builds the servers that exist only as Go modules, once, into a cache of the user.
+"""Builds the servers that exist only as Go modules, and a Debian with systemd, once, into a cache of the user.
 
     python -m tests.support.tools.build              all of them
     python -m tests.support.tools.build compose kwok  these
@@ -178,7 +178,30 @@ def main(arguments: list[str]) -> int:
             )
             continue
         print(f"{recipe.key}: {folder} ({time.monotonic() - began:.0f} s)", flush=True)
+    if not options.names and not options.list:
+        failed += _systemd_tree()
     return 1 if failed else 0
+
+
+def _systemd_tree() -> int:
+    """Make the tree that the tests of units boot, where that can be done: by root, with debootstrap."""
+    from tests.support.systemd_tree import systemd_tree
+
+    if os.geteuid() != 0 or shutil.which("debootstrap") is None:
+        print("systemd tree: not made: it needs root and debootstrap", flush=True)
+        return 0
+    began = time.monotonic()
+    try:
+        tree = systemd_tree()
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        print(
+            f"systemd tree: FAILED after {time.monotonic() - began:.0f} s\n{error}",
+            file=sys.stderr,
+            flush=True,
+        )
+        return 1
+    print(f"systemd tree: {tree} ({time.monotonic() - began:.0f} s)", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
