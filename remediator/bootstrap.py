@@ -31,7 +31,7 @@ from remediator.pipeline.ports import Actions, Clock, Messenger, World
 from remediator.pipeline.schedule import Scheduler
 from remediator.redaction import Redactor
 from remediator.settings import Settings
-from remediator.web.app import make_app
+from remediator.web.app import make_app, set_up
 from remediator.web.auth import Account, People
 from remediator.web.config import WebConfig
 
@@ -284,8 +284,7 @@ def _web_config(settings: Settings, redact: Redactor) -> WebConfig:
 
 
 async def _listen(app: web.Application, settings: Settings, stack: AsyncExitStack) -> str:
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
-    await runner.setup()
+    runner = await set_up(app)
     stack.push_async_callback(runner.cleanup)
     site = web.TCPSite(runner, settings.server.host, settings.server.port, backlog=1024)
     await site.start()

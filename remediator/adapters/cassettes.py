@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from remediator.domain.rules import Mode
 from remediator.errors import ConfigError, Finding
-from remediator.pipeline.payload import WebhookModel
+from remediator.pipeline.payload import WebhookModel, starts_at
 
 
 class _Part(BaseModel):
@@ -113,7 +113,7 @@ def body(delivery: RecordedDelivery) -> bytes:
 
 def _from_payload(name: str, body: dict[str, Any]) -> Cassette:
     payload = WebhookModel.model_validate(body)
-    at = max(alert.startsAt for alert in payload.alerts).astimezone(UTC)
+    at = max(map(starts_at, payload.alerts)).astimezone(UTC)
     firing = {alert.labels.get("alertname", ""): alert.status == "firing" for alert in payload.alerts}
     return Cassette(
         name=name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -28,7 +29,7 @@ _RECEIVED, _BEGUN, _SEEN = (
 )
 
 
-_Said = tuple[dict[str, str], datetime, str, float]
+_Said = tuple[dict[str, str], str, str, float]
 """Labels, start and status of an alert, and until when (seconds since 1970) that is no news."""
 
 
@@ -79,6 +80,17 @@ class Settled:
         self._known.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was read of a post: how many alerts, which of them are news, and by which table they were matched."""
+
+    alerts: int
+    news: list[AlertModel]
+    sightings: list[Sighting]
+    table: RuleTable
+    truncated: WebhookModel | None
+
+
 class Ingest:
     """Takes posts in. `table` is replaced by a reload; `spawn` runs what may come after the answer."""
 
@@ -110,28 +122,33 @@ class Ingest:
             BadPayload: when it can never work; it is kept for inspection.
             LedgerUnavailable: when it could not be committed; the sender has to try again.
         """
+        now = self._clock.now()
         try:
-            payload = parse(body)
+            read = self._read(parse(body), now)
         except BadPayload as error:
-            await self._ledger.accept(Delivery(body, self._clock.now(), source, rejected=str(error)))
+            await self._ledger.accept(Delivery(body, now, source, rejected=str(error)))
             raise
-        accepted = await self._accept(body, payload, source)
-        if payload.truncatedAlerts:
-            telemetry.TRUNCATED.inc(payload.truncatedAlerts)
-            self._spawn(self._fetch_the_rest(payload, source))
+        accepted = await self._accept(body, read, source, now)
+        if read.truncated is not None:
+            telemetry.TRUNCATED.inc(read.truncated.truncatedAlerts)
+            self._spawn(self._fetch_the_rest(read.truncated, source))
         return accepted
 
-    async def _accept(self, body: bytes, payload: WebhookModel, source: str) -> Accepted:
-        now, table, settled = self._clock.now(), self.table, self._settled
-        news = settled.news(payload.alerts, now)
+    def _read(self, payload: WebhookModel, now: datetime) -> _Read:
+        """What a post says that is news. The rest is let go now: thousands of alerts may wait for one commit."""
+        news = self._settled.news(payload.alerts, now)
         sightings = [self._sight(to_alert(alert, self._fingerprints), now) for alert in news]
-        accepted = await self._ledger.accept(Delivery(body, now, source), sightings)
+        truncated = payload if payload.truncatedAlerts else None
+        return _Read(len(payload.alerts), news, sightings, self.table, truncated)
+
+    async def _accept(self, body: bytes, read: _Read, source: str, now: datetime) -> Accepted:
+        accepted = await self._ledger.accept(Delivery(body, now, source), read.sightings)
         _RECEIVED.inc()
-        _SEEN.inc(len(payload.alerts))
-        if news:
-            if table is self.table:
-                settled.add(news, now)
-            if any(alert.labels.get("alertname") == CANARY for alert in news):
+        _SEEN.inc(read.alerts)
+        if read.news:
+            if read.table is self.table:
+                self._settled.add(read.news, now)
+            if any(alert.labels.get("alertname") == CANARY for alert in read.news):
                 telemetry.CANARY.set(now.timestamp())
             _BEGUN.inc(len(accepted.started))
             for id_ in (*accepted.started, *accepted.resolved):
@@ -157,4 +174,4 @@ class Ingest:
             return
         if alerts:
             whole, body = to_payload(alerts, payload.receiver, payload.groupKey)
-            await self._accept(body, whole, f"{source} (fetched)")
+            await self._accept(body, self._read(whole, now), f"{source} (fetched)", now)

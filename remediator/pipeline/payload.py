@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from datetime import datetime
 from hashlib import blake2b
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from remediator.domain.alerts import Alert, Labels, Status, fingerprint
 from remediator.errors import BadPayload
 
 _NonEmpty = Annotated[str, Field(min_length=1)]
+
+_Time = Annotated[
+    str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$".replace(r"\d", "[0-9]"))
+]
+"""A time as RFC 3339 has it, with its offset. A text, because most alerts were seen before: it is read when it is news."""
 
 
 class AlertModel(BaseModel):
@@ -22,7 +28,7 @@ class AlertModel(BaseModel):
     status: Literal["firing", "resolved"]
     labels: dict[str, str] = Field(min_length=1)
     annotations: dict[str, str] = {}
-    startsAt: AwareDatetime  # noqa: N815 - Alertmanager's name
+    startsAt: _Time  # noqa: N815 - Alertmanager's name
     generatorURL: str = ""  # noqa: N815
     fingerprint: str = ""
     """A hint where to look an alert up; its identity is computed from the labels."""
@@ -78,11 +84,30 @@ class Fingerprints:
         return known
 
 
+def starts_at(model: AlertModel) -> datetime:
+    """When it began.
+
+    Raises:
+        BadPayload: when there is no such time, as at 25 o'clock.
+    """
+    try:
+        return datetime.fromisoformat(model.startsAt)
+    except ValueError as error:
+        name = model.labels.get("alertname", "")
+        raise BadPayload(
+            f"not an Alertmanager webhook payload of version 4: startsAt of {name!r}: {model.startsAt!r} is no time: {error}"
+        ) from error
+
+
 def to_alert(model: AlertModel, fingerprints: Fingerprints) -> Alert:
-    """The domain's word for it: its own status and labels; nothing that is said of the group is trusted."""
+    """The domain's word for it: its own status and labels; nothing that is said of the group is trusted.
+
+    Raises:
+        BadPayload: when it began at a time that there is not.
+    """
     return Alert(
         labels=model.labels,
-        starts_at=model.startsAt,
+        starts_at=starts_at(model),
         status=Status.FIRING if model.status == "firing" else Status.RESOLVED,
         annotations=model.annotations,
         generator_url=model.generatorURL,
@@ -97,7 +122,7 @@ def to_payload(alerts: tuple[Alert, ...], receiver: str, group_key: str) -> tupl
             status="firing" if alert.status is Status.FIRING else "resolved",
             labels=dict(alert.labels),
             annotations=dict(alert.annotations),
-            startsAt=alert.starts_at,
+            startsAt=alert.starts_at.isoformat(),
             generatorURL=alert.generator_url,
         )
         for alert in alerts

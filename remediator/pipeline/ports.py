@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -195,7 +195,7 @@ Settle = Callable[[Facts], tuple[Transition, Sequence[Message]]]
 class Ledger(Protocol):
     """The one truth. Every call is one transaction; concurrent calls share a commit. Raises LedgerUnavailable."""
 
-    async def accept(self, delivery: Delivery, sightings: Sequence[Sighting] = ()) -> Accepted:
+    def accept(self, delivery: Delivery, sightings: Sequence[Sighting] = ()) -> Awaitable[Accepted]:
         """Keep a delivery, its episodes and the remediations it begins; each (rule, episode) only once."""
 
     async def load(self, id_: str) -> Loaded:

@@ -47,9 +47,9 @@ class Service:
         """Say whether we are ready, and if not why."""
         self._not_ready = not_ready
 
-    async def ingest(self, body: bytes, source: str) -> Accepted:
+    def ingest(self, body: bytes, source: str) -> Awaitable[Accepted]:
         """Take one webhook post in. Raises BadPayload or LedgerUnavailable."""
-        return await self._ingest.receive(body, source)
+        return self._ingest.receive(body, source)
 
     async def vote(self, id_: str, vote: Vote) -> str:
         """Count a vote: "" when it counted, else why not, in words. Raises KeyError for an unknown id."""

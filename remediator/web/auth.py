@@ -109,6 +109,10 @@ class WebhookKeys:
         """Whether anything is demanded at all."""
         return bool(self._tokens or self._users)
 
+    def knows(self, header: str) -> bool:
+        """Whether the `Authorization` header was found right before."""
+        return _digest(header.encode("utf-8", "surrogatepass")) in self._known
+
     async def admit(self, header: str) -> bool:
         """Whether the `Authorization` header is right."""
         shown = _digest(header.encode("utf-8", "surrogatepass"))

@@ -6,13 +6,12 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from aiohttp.web_urldispatcher import AbstractResource
 from prometheus_client import Histogram
 
 from remediator import telemetry
@@ -47,46 +46,64 @@ HEADERS = {
 _FOR_SENDERS = {name: HEADERS[name] for name in ("Server", "X-Content-Type-Options")}
 
 
-def outermost(config: WebConfig, page: Callable[[web.Request, Problem], web.Response]) -> Middleware:
-    """Make the one middleware. `page` renders a problem for a person."""
-    headers = dict(HEADERS)
-    if config.public_url.startswith("https://"):
-        headers["Strict-Transport-Security"] = "max-age=31536000"
+Page = Callable[[web.Request, Problem], web.Response]
+Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-    routes: dict[AbstractResource | None, tuple[dict[str, str], Histogram]] = {}
 
-    def route(resource: AbstractResource | None) -> tuple[dict[str, str], Histogram]:
-        name = resource.canonical if resource is not None else "none"
-        # Alertmanager is no browser: what it is told, many times a second, needs little of this.
-        routes[resource] = (_FOR_SENDERS if name == WEBHOOK else headers, telemetry.HTTP.labels(name))
-        return routes[resource]
+class Outermost:
+    """What every request goes through. `page` renders a problem for a person."""
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    def __init__(self, config: WebConfig, page: Page) -> None:
+        self._config, self._page = config, page
+        self._headers = dict(HEADERS)
+        if config.public_url.startswith("https://"):
+            self._headers["Strict-Transport-Security"] = "max-age=31536000"
+        self._timers: dict[str, Histogram] = {}
+
+    @property
+    def middleware(self) -> Middleware:
+        """The same, as the application's one middleware."""
+
+        @web.middleware
+        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+            resource = request.match_info.route.resource
+            return await self.around(request, handler, resource.canonical if resource is not None else "none")
+
+        return middleware
+
+    async def around(self, request: web.Request, respond: Respond, route: str) -> web.StreamResponse:
+        """The response, or what becomes of an error; named, timed, and with the headers of `route`."""
         begun = time.perf_counter()
         given = request.headers.get("X-Request-ID")
         id_ = given if given and _REQUEST_ID.fullmatch(given) else f"{_PROCESS}-{next(_numbers):x}"
         # Set without being taken back: the next request of this connection sets its own.
         telemetry.REQUEST_ID.set(id_)
         try:
-            response = await handler(request)
+            response = await respond(request)
         except web.HTTPException as error:
-            response = _answer(request, _from_server(error), config, page)
+            response = self._answer(request, _from_server(error))
         except (Problem, LedgerUnavailable, StaleWrite) as error:
-            response = _answer(request, _known(error, config), config, page)
+            response = self._answer(request, _known(error, self._config))
         except Exception:
             # The last place: a defect of ours is logged, and the asker sees no traceback.
             log.exception("a request failed", path=request.path)
             mend = f"look for request_id {id_} in the logs"
-            response = _answer(request, Problem(500, "something is wrong on our side", mend), config, page)
-        resource = request.match_info.route.resource
-        told, timer = routes.get(resource) or route(resource)
-        response.headers.update(told)
-        response.headers["X-Request-ID"] = id_
+            response = self._answer(request, Problem(500, "something is wrong on our side", mend))
+        headers = response.headers
+        # Alertmanager is no browser: what it is told, many times a second, needs little of this.
+        headers.update(_FOR_SENDERS if route == WEBHOOK else self._headers)
+        headers["X-Request-ID"] = id_
+        timer = self._timers.get(route) or self._timers.setdefault(route, telemetry.HTTP.labels(route))
         timer.observe(time.perf_counter() - begun)
         return response
 
-    return middleware
+    def _answer(self, request: web.Request, problem: Problem) -> web.Response:
+        if request.path.startswith(_MACHINES):
+            response = web.json_response(self._config.redact.leaves(problem.body), status=problem.status)
+        else:
+            response = self._page(request, problem)
+        response.headers.update(problem.headers)
+        return response
 
 
 def _known(error: Problem | LedgerUnavailable | StaleWrite, config: WebConfig) -> Problem:
@@ -104,17 +121,3 @@ def _from_server(error: web.HTTPException) -> Problem:
     told, mend = STANDARD.get(error.status, (phrase, ""))
     kept = {name: error.headers[name] for name in ("Allow", "Location") if name in error.headers}
     return Problem(error.status, told, mend, headers=kept)
-
-
-def _answer(
-    request: web.Request,
-    problem: Problem,
-    config: WebConfig,
-    page: Callable[[web.Request, Problem], web.Response],
-) -> web.Response:
-    if request.path.startswith(_MACHINES):
-        response = web.json_response(config.redact.leaves(problem.body), status=problem.status)
-    else:
-        response = page(request, problem)
-    response.headers.update(problem.headers)
-    return response

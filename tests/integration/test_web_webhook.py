@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import bcrypt
 import pytest
-from aiohttp import ClientResponse, web
+from aiohttp import ClientResponse, ClientSession, web
 from aiohttp.test_utils import TestClient
 from prometheus_client import REGISTRY
 from pytest_aiohttp.plugin import AiohttpClient
@@ -18,7 +18,7 @@ from remediator.errors import LedgerUnavailable
 from remediator.pipeline.ports import Accepted
 from remediator.pipeline.service import Service
 from remediator.testing import make_alert, make_payload
-from remediator.web.app import make_app
+from remediator.web.app import make_app, set_up
 from remediator.web.auth import People
 from remediator.web.config import WEBHOOK, WebConfig
 from tests.support.serving import ALERT, Serving, serving
@@ -100,6 +100,9 @@ async def test_credentials(client: Client, running: Serving, header: str, expect
         pytest.param(b'{"version":"3"}', id="version-3"),
         pytest.param(make_payload(), id="no-alerts"),
         pytest.param(BODY.replace(b'"startsAt": "2026', b'"startsAt": "yesterday 2026'), id="startsAt"),
+        pytest.param(
+            BODY.replace(b'"startsAt": "2026-01', b'"startsAt": "2026-13'), id="a-month-that-is-none"
+        ),
     ],
 )
 async def test_a_wrong_payload_is_refused_with_a_reason(
@@ -231,6 +234,44 @@ async def test_unauthenticated_is_for_this_machine_and_no_browser(
     )
 
     assert expected == (await post(client, headers=headers)).status
+
+
+@pytest.fixture
+async def short(running: Serving) -> AsyncIterator[str]:
+    """Where the service itself listens, with the webhook's short way."""
+    runner = await set_up(make_app(running.service, CONFIG, People([])))
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    yield f"http://{host}:{port}"
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers"),
+    [
+        pytest.param("POST", WEBHOOK, BODY, TOKEN, id="accepted"),
+        pytest.param("POST", WEBHOOK, BODY, {}, id="no-credentials"),
+        pytest.param("POST", WEBHOOK, b"{}", TOKEN, id="no-payload"),
+        pytest.param("POST", WEBHOOK, b"x" * 65 * 1024, TOKEN, id="too-large"),
+        pytest.param("POST", f"{WEBHOOK}?a=b", BODY, TOKEN, id="with-a-query"),
+        pytest.param("POST", f"{WEBHOOK}/", BODY, TOKEN, id="another-path"),
+        pytest.param("GET", WEBHOOK, b"", TOKEN, id="another-method"),
+        pytest.param("GET", "/-/healthy", b"", {}, id="another-route"),
+    ],
+)
+async def test_the_short_way_answers_as_the_routes_do(
+    client: Client, short: str, method: str, path: str, body: bytes, headers: dict[str, str]
+) -> None:
+    """Posts skip the search for their route, and nothing else: status, headers and text are the same."""
+    given = {**headers, "Content-Type": "application/json", "X-Request-ID": "same"}
+    routed = await client.request(method, path, data=body, headers=given)
+    async with (
+        ClientSession() as session,
+        session.request(method, short + path, data=body, headers=given) as answer,
+    ):
+        assert routed.status == answer.status
+        assert {**routed.headers, "Date": ""} == {**answer.headers, "Date": ""}
+        assert await routed.read() == await answer.read()
 
 
 async def test_every_answer_has_a_request_id_and_safe_headers(client: Client) -> None:

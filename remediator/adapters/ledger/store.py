@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Self, TypeVar
@@ -87,11 +87,9 @@ class SqlLedger:
         """How the writer is doing."""
         return self._writer.stats if self._writer else Stats(0, 0, 0, 0.0)
 
-    async def accept(self, delivery: Delivery, sightings: Sequence[Sighting] = ()) -> Accepted:
+    def accept(self, delivery: Delivery, sightings: Sequence[Sighting] = ()) -> Awaitable[Accepted]:
         """Keep a delivery, its episodes and the remediations it begins; each (rule, episode) only once."""
-        return await self._writing.submit_batch(
-            self._ingest.accept, (delivery, sightings), len(sightings) + 1
-        )
+        return self._writing.submit_batch(self._ingest.accept, (delivery, sightings), len(sightings) + 1)
 
     async def load(self, id_: str) -> Loaded:
         """One remediation. Raises KeyError where there is none."""
