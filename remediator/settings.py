@@ -7,8 +7,12 @@ docs/settings.md lists all of them.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import ipaddress
+import itertools
 import os
+import textwrap
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -50,9 +54,7 @@ def _group() -> Any:
 class Group(BaseModel):
     """A group of settings: unknown keys are errors, and nothing changes after the start."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Webhook(Group):
@@ -310,6 +312,7 @@ class Setting:
 
 def listed(model: type[BaseModel] = Settings, at: tuple[str, ...] = ()) -> Iterator[Setting]:
     """Every setting there is, in order. Those of a list's items are named `people[].name`."""
+    meanings = _meanings(model)
     for name, info in model.model_fields.items():
         path = (*at, name)
         annotation = info.annotation
@@ -322,9 +325,24 @@ def listed(model: type[BaseModel] = Settings, at: tuple[str, ...] = ()) -> Itera
             ".".join(path),
             variable(path) if "[]" not in "".join(path) else "",
             "" if default in (None, PydanticUndefined, (), {}) else str(default),
-            info.description or "",
+            meanings[name],
             secret,
         )
         items = typing.get_args(annotation)
         if items and isinstance(items[0], type) and issubclass(items[0], BaseModel):
             yield from listed(items[0], (*at, f"{name}[]"))
+
+
+def _meanings(model: type[BaseModel]) -> dict[str, str]:
+    """The docstring under each field, read from the source: pydantic would do it at every start."""
+    (group,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    assert isinstance(group, ast.ClassDef)
+    found = dict.fromkeys(model.model_fields, "")
+    for field, below in itertools.pairwise(group.body):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(below, ast.Expr)
+        ):
+            found[field.target.id] = inspect.cleandoc(ast.literal_eval(below.value))
+    return found

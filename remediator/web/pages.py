@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 import structlog
 from aiohttp import web
 from markupsafe import Markup
 
+from remediator.deferred import deferred
 from remediator.domain.approvals import Vote
 from remediator.domain.durations import format_duration
 from remediator.domain.remediations import FINAL, Phase, Remediation
@@ -25,6 +25,11 @@ from remediator.web.problems import Problem
 from remediator.web.sessions import COOKIE, Session, local_path
 from remediator.web.telling import TONES, WORDS, reasons, tell
 from remediator.web.views import moment
+
+if TYPE_CHECKING:
+    import jinja2
+else:
+    jinja2 = deferred("jinja2")
 
 log = structlog.get_logger()
 
@@ -49,8 +54,11 @@ class Pages:
 
     def __init__(self, service: Service, config: WebConfig, gate: Gate) -> None:
         self._service, self._config, self._gate = service, config, gate
-        self._templates = _environment(config)
         self._static = {name: (_HERE / "static" / name).read_bytes() for name in STATIC}
+
+    @cached_property
+    def _templates(self) -> jinja2.Environment:
+        return _environment(self._config)
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Where each is found."""
