@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from datetime import datetime
@@ -71,10 +72,12 @@ class HttpWorld:
         Where it holds no such alert, as for a scheduled run, its active silences are compared with the labels. What
         `remediation` silenced itself while it acts is left out; a silence that is not told of any more is not.
         """
-        found = await self._alerts([(name, value) for name, value in labels.items()])
+        found, silences = await asyncio.gather(
+            self._alerts([(name, value) for name, value in labels.items()]),
+            self._get(self._alertmanager, "/api/v2/silences", []),
+        )
         ours = [alert for alert in found if alert["labels"] == dict(labels)]
         if not ours:
-            silences = await self._get(self._alertmanager, "/api/v2/silences", [])
             return _of_others(silenced_by(silences, labels), silences, remediation), ()
         silenced: list[str] = []
         inhibited: list[str] = []
@@ -83,7 +86,6 @@ class HttpWorld:
             inhibited += alert["status"].get("inhibitedBy") or []
             inhibited += alert["status"].get("mutedBy") or []
         if silenced and remediation:
-            silences = await self._get(self._alertmanager, "/api/v2/silences", [])
             return _of_others(tuple(silenced), silences, remediation), tuple(inhibited)
         return tuple(silenced), tuple(inhibited)
 

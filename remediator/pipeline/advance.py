@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -86,12 +87,13 @@ class Advance:
     async def run(self, id_: str) -> None:
         """Carry a remediation on until it waits or ends."""
         async with self._lock(id_):
-            while True:
+            loaded: Loaded | None = await self._ledger.load(id_)
+            while loaded is not None:
                 try:
-                    if not await self._step(id_):
-                        return
+                    loaded = await self._step(loaded)
                 except StaleWrite:
                     log.info("moved by somebody else, loading again", remediation=id_)
+                    loaded = await self._ledger.load(id_)
 
     async def vote(self, id_: str, vote: Vote) -> str:
         """Count a vote. Returns "" when it counted, else why not. Raises KeyError for an unknown id."""
@@ -108,42 +110,41 @@ class Advance:
     def _lock(self, id_: str) -> asyncio.Lock:
         return self._locks[id_]
 
-    async def _step(self, id_: str) -> bool:
-        """One fact, one transition. False when there is nothing to do for now."""
-        loaded = await self._ledger.load(id_)
+    async def _step(self, loaded: Loaded) -> Loaded | None:
+        """One fact, one transition, and what it left. None when there is nothing to do for now.
+
+        What was just written need not be read again. That the alert resolved meanwhile, the guards read in the
+        ledger before anything is begun.
+        """
         before = loaded.remediation
         if before.final:
-            self._locks.pop(id_, None)
-            return False
+            self._locks.pop(before.id, None)
+            return None
         pending = before.pending
         assert pending is not None
         if loaded.resolved and before.phase in _BEFORE_ANY_STEP:
-            await self._write(before, decide(before, Resolved(), self._clock.now()))
-            return True
-        if pending.do in (Do.WAIT, Do.ASK):
-            return await self._wake(before)
-        if pending.do is Do.JUDGE:
-            await self._reserve(before)
-            return True
-        fact = await self._carry_out(loaded)
-        await self._write(before, decide(before, fact, self._clock.now()))
-        return True
+            after = await self._write(before, decide(before, Resolved(), self._clock.now()))
+        elif pending.do in (Do.WAIT, Do.ASK):
+            transition = decide(before, Woken(), self._clock.now())
+            if transition.after is before:
+                waiting = before.phase is Phase.AWAITING_APPROVAL
+                self._dispatch.wake(before.id, before.expires_at if waiting else pending.until)
+                return None
+            after = await self._write(before, transition)
+        elif pending.do is Do.JUDGE:
+            after = await self._reserve(before)
+        else:
+            fact = await self._carry_out(loaded)
+            after = await self._write(before, decide(before, fact, self._clock.now()))
+        return replace(loaded, remediation=after)
 
-    async def _wake(self, before: Remediation) -> bool:
-        transition = decide(before, Woken(), self._clock.now())
-        if transition.after is before:
-            until = before.expires_at if before.phase is Phase.AWAITING_APPROVAL else before.pending.until  # type: ignore[union-attr]
-            self._dispatch.wake(before.id, until)
-            return False
-        await self._write(before, transition)
-        return True
-
-    async def _reserve(self, before: Remediation) -> None:
+    async def _reserve(self, before: Remediation) -> Remediation:
         with telemetry.stage("guard"):
             playbook = self.playbooks.get(before.current.playbook)
             facts = await look(before, playbook, self._world, self._clock.now())
             after = await self._ledger.reserve(before, facts, partial(_settle, before))
         self._ended(before, after)
+        return after
 
     async def _carry_out(self, loaded: Loaded) -> Fact:
         before = loaded.remediation
@@ -179,11 +180,13 @@ class Advance:
     async def _recheck(self, before: Remediation) -> Judged:
         """The guards and the plan once more, right before a step: the claim is ours, so it is only read."""
         playbook = self.playbooks.get(before.current.playbook)
-        outside = await look(before, playbook, self._world, self._clock.now())
+        outside, drift = await asyncio.gather(
+            look(before, playbook, self._world, self._clock.now()), drifted(before, self._actions)
+        )
         facts = await self._ledger.facts(before, outside)
         verdicts = judge(facts, before.limits)
         count(verdicts)
-        return Judged(verdicts, await drifted(before, self._actions))
+        return Judged(verdicts, drift)
 
     async def _write(self, before: Remediation, transition: Transition) -> Remediation:
         after = await self._ledger.write(transition, self._clock.now(), messages(before, transition))

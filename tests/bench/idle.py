@@ -98,6 +98,8 @@ async def _measure(folder: Path, prometheus: str, alertmanager: str) -> float:
             while not action.begun:
                 await asyncio.sleep(0.0005)
             took.append(action.begun - sent)
+            # Idle is when the one before has been verified or waits for its next look.
+            await asyncio.sleep(0.2)
     dispatching.cancel()
     await asyncio.gather(dispatching, return_exceptions=True)
     await runner.cleanup()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from remediator.adapters.ledger import messages as outgoing
 from remediator.adapters.ledger.bodies import decode, encode, mode_of, snapshot_of
@@ -27,14 +27,16 @@ _BODIES = select(remediations.c.body, snapshots.c.body.label("snapshot")).join(
     snapshots, snapshots.c.key == remediations.c.snapshot
 )
 
+_LOADED = (
+    _BODIES.add_columns(episodes.c.resolved_at, episodes.c.received_at)
+    .join(episodes, episodes.c.episode == remediations.c.episode)
+    .where(remediations.c.id == bindparam("of"))
+)
+
 
 def load(connection: Connection, id_: str) -> Loaded:
     """One remediation with what is known of its episode. Raises KeyError where there is none."""
-    row = connection.execute(
-        _BODIES.add_columns(episodes.c.resolved_at, episodes.c.received_at)
-        .join(episodes, episodes.c.episode == remediations.c.episode)
-        .where(remediations.c.id == id_)
-    ).first()
+    row = connection.execute(_LOADED, {"of": id_}).first()
     if row is None:
         raise KeyError(id_)
     return Loaded(decode(row.body, row.snapshot), row.resolved_at is not None, from_micros(row.received_at))
@@ -83,36 +85,47 @@ def reserve(transaction: Transaction, remediation: Remediation, facts: Facts, se
     return written
 
 
+# Built once: the guards ask these before every step, and building a statement takes longer than running it.
+_EPISODE = select(episodes.c.resolved_at, episodes.c.received_at).where(
+    episodes.c.episode == bindparam("of_episode")
+)
+_OTHER_RUNS = (
+    remediations.c.id != bindparam("own"),
+    remediations.c.reserved_at.is_not(None),
+    remediations.c.rule == bindparam("of_rule"),
+)
+_FINISHED = select(func.max(remediations.c.finished_at)).where(
+    *_OTHER_RUNS, remediations.c.subject == bindparam("of_subject")
+)
+_RUNS = (
+    select(remediations.c.reserved_at)
+    .where(*_OTHER_RUNS, remediations.c.reserved_at > bindparam("since"))
+    .order_by(remediations.c.reserved_at)
+)
+_HELD = select(claims.c.subject, claims.c.system, claims.c.remediation).where(
+    (claims.c.system == bindparam("of_system")) | (claims.c.subject == bindparam("of_subject")),
+    claims.c.remediation != bindparam("own"),
+)
+_SWITCHED = (
+    select(switches)
+    .where(switches.c.scope.in_(bindparam("scopes", expanding=True)))
+    .order_by(switches.c.scope)
+)
+
+
 def completed(connection: Connection, remediation: Remediation, facts: Facts) -> Facts:
     """The facts with what the ledger counts, leaving this remediation itself out."""
-    episode = connection.execute(
-        select(episodes.c.resolved_at, episodes.c.received_at).where(
-            episodes.c.episode == remediation.episode
-        )
-    ).first()
-    others = (remediations.c.id != remediation.id) & remediations.c.reserved_at.is_not(None)
-    finished = connection.execute(
-        select(func.max(remediations.c.finished_at)).where(
-            others,
-            remediations.c.rule == remediation.rule,
-            remediations.c.subject == remediation.subject,
-        )
-    ).scalar()
-    runs = connection.execute(
-        select(remediations.c.reserved_at)
-        .where(
-            others,
-            remediations.c.rule == remediation.rule,
-            remediations.c.reserved_at > to_micros(facts.now - remediation.limits.rate_window),
-        )
-        .order_by(remediations.c.reserved_at)
-    ).scalars()
-    held = connection.execute(
-        select(claims.c.subject, claims.c.system, claims.c.remediation).where(
-            (claims.c.system == remediation.system) | (claims.c.subject == remediation.subject),
-            claims.c.remediation != remediation.id,
-        )
-    ).all()
+    of = {
+        "own": remediation.id,
+        "of_rule": remediation.rule,
+        "of_subject": remediation.subject,
+        "of_system": remediation.system,
+        "since": to_micros(facts.now - remediation.limits.rate_window),
+    }
+    episode = connection.execute(_EPISODE, {"of_episode": remediation.episode}).first()
+    finished = connection.execute(_FINISHED, of).scalar()
+    runs = connection.execute(_RUNS, of).scalars()
+    held = connection.execute(_HELD, of).all()
     on = _switched_on(connection, remediation)
     return replace(
         facts,
@@ -131,8 +144,7 @@ def _switched_on(connection: Connection, remediation: Remediation) -> dict[str, 
     """The switches that bear on this remediation, with their reasons."""
     scopes = ("", f"system={remediation.system}", f"rule={remediation.rule}")
     told: dict[str, str] = {}
-    rows = connection.execute(select(switches).where(switches.c.scope.in_(scopes)).order_by(switches.c.scope))
-    for row in rows:
+    for row in connection.execute(_SWITCHED, {"scopes": scopes}):
         reason = row.reason or f"by {row.by or 'somebody'}"
         told[row.name] = f"{told[row.name]}; {reason}" if row.name in told else reason
     return told
