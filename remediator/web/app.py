@@ -71,11 +71,7 @@ async def set_up(app: web.Application) -> web.AppRunner:
     routed, short = server.request_handler, app[_SHORT]
 
     def respond(request: Any) -> Awaitable[web.StreamResponse]:
-        return (
-            short(request)
-            if request.rel_url.raw_path == WEBHOOK and request.method == "POST"
-            else routed(request)
-        )
+        return short(request) if request.raw_path == WEBHOOK and request.method == "POST" else routed(request)
 
     server.request_handler = respond
     return runner

@@ -20,8 +20,6 @@ from remediator.web.problems import STANDARD, Problem
 log = structlog.get_logger()
 
 _DEMANDED = {"WWW-Authenticate": 'Bearer realm="remediator", Basic realm="remediator", charset="UTF-8"'}
-_TAKEN = b'{"status":"accepted"}'
-_JSON = {"Content-Type": "application/json"}
 
 
 class Webhook:
@@ -43,13 +41,10 @@ class Webhook:
         """Take one post in."""
         if not self._keys.knows(request.headers.get("Authorization", "")):
             await self._authenticate(request)
-        limit = self._config.body_limit
-        if (request.content_length or 0) > limit:
-            raise self._too_large(limit)
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            raise self._too_large(limit) from None
+            raise self._too_large(self._config.body_limit) from None
         try:
             await self._service.ingest(body, request.remote or "")
         except BadPayload as error:
@@ -61,7 +56,7 @@ class Webhook:
         except LedgerUnavailable:
             telemetry.REJECTED.labels("unavailable").inc()
             raise
-        return web.Response(body=_TAKEN, headers=_JSON)
+        return web.Response()
 
     async def _authenticate(self, request: web.Request) -> None:
         header = request.headers.get("Authorization", "")

@@ -86,7 +86,7 @@ async def test_repeats_begin_nothing(ledger: SqlLedger) -> None:
     await ledger.accept(*post(first))
 
     again = await ledger.accept(*post(first))
-    peer = await ledger.accept(replace(delivery(first.alert), body=b"a peer's body"), (first,))
+    peer = await ledger.accept(delivery(first.alert)._replace(body=b"a peer's body"), (first,))
     company = await ledger.accept(*post(first, other))
 
     assert Accepted() == again

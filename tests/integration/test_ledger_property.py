@@ -93,7 +93,7 @@ def test_at_once_nothing_begins_twice(posts: list[list[Seen]]) -> None:
         accepts = []
         for n, seen in enumerate(posts * 2):
             sightings = [sighting(made(each), *each[3]) for each in seen]
-            body = replace(delivery(*(s.alert for s in sightings)), body=str(n).encode())
+            body = delivery(*(s.alert for s in sightings))._replace(body=str(n).encode())
             accepts.append(ledger.accept(body, sightings))
         answers = await asyncio.gather(*accepts)
 

@@ -79,7 +79,7 @@ async def test_concurrent_duplicates_begin_once(ledger: SqlLedger) -> None:
     """Two Alertmanagers and all their retries at the same moment: one remediation for each rule."""
     one = sighting(alert(), "cache", "second")
     duplicates = [
-        (replace(delivery(one.alert), body=f"{n % 3}".encode(), source=f"peer-{n % 2}"), (one,))
+        (delivery(one.alert)._replace(body=f"{n % 3}".encode(), source=f"peer-{n % 2}"), (one,))
         for n in range(60)
     ]
 

@@ -125,7 +125,7 @@ class Ingest:
             at = to_micros(delivery.received_at)
             keys = [sighting.alert.episode for sighting in sightings]
             last = self._keep(batch, delivery, at, keys, last)
-            news.append(self._news(batch, at, keys, sightings))
+            news.append(self._news(batch, at, keys, sightings) if sightings else [])
         self._look_up(transaction, batch, [episode for new in news for episode, _ in new])
         answers = [
             _apply(transaction, batch, delivery, new, len(sightings)) if new else _NOTHING

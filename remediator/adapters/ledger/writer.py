@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, TypeVar
@@ -281,15 +281,16 @@ def _own(error: Exception) -> Exception:
 
 def _answer(answers: list[Answer]) -> None:
     """Wake all who wait with one call into each event loop: there is one, but for tests."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[Answer]] = defaultdict(list)
-    for answer in answers:
-        by_loop[answer[0].future.get_loop()].append(answer)
-    for loop, theirs in by_loop.items():
+    for loop, theirs in groupby(answers, key=_loop_of):
         try:
-            loop.call_soon_threadsafe(_resolve, theirs)
+            loop.call_soon_threadsafe(_resolve, list(theirs))
         except RuntimeError:
             # The loop is closed: nobody is left to be told. What was committed stays.
             continue
+
+
+def _loop_of(answer: Answer) -> asyncio.AbstractEventLoop:
+    return answer[0].future.get_loop()
 
 
 def _resolve(answers: list[Answer]) -> None:
