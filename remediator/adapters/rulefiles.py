@@ -26,27 +26,29 @@ from remediator.adapters.rulechecks import (
     check_on_demand,
     check_values,
 )
+from remediator.adapters.rulerows import (
+    approval_of,
+    argument_of,
+    limits_of,
+    on_demand_of,
+    own_name,
+    schedule_of,
+    verify_of,
+)
 from remediator.adapters.ruleschema import (
     ApprovalRow,
-    LimitsRow,
-    OnDemandRow,
     RuleFile,
     RuleRow,
-    ScheduleRow,
-    VerifyRow,
 )
 from remediator.adapters.schema import absolute_files, faults, one_of, read_secrets
 from remediator.adapters.yamlfiles import Document, Fault, in_order, load_yaml
-from remediator.domain.approvals import Approval
 from remediator.domain.durations import format_duration
 from remediator.domain.guards import Limits
-from remediator.domain.matchers import Matcher, Operator
-from remediator.domain.playbooks import Choice, Playbook
-from remediator.domain.rules import Mode, OnDemand, Rule, RuleTable, Rung, Verify
+from remediator.domain.playbooks import Playbook
+from remediator.domain.rules import Mode, Rule, RuleTable, Rung
 from remediator.domain.windows import parse_window
 from remediator.errors import ConfigError, Finding
-from remediator.pipeline import schedule, start
-from remediator.pipeline.schedule import CATCH_UP, Schedule
+from remediator.pipeline.schedule import Schedule
 
 ConnectionModels = Mapping[str, type[BaseModel]]
 """The connection's model of every kind there is."""
@@ -244,7 +246,7 @@ class _Loader:
         built = Rule(
             name=rule.name,
             system=row.system,
-            matchers=tuple(matcher for together in rule.match for matcher in together) or _own_name(rule),
+            matchers=tuple(matcher for together in rule.match for matcher in together) or own_name(rule),
             ladder=tuple(self._ladder(document, row, rule, at)),
             subject=rule.subject,
             limits=self._limits(document, row, rule, at),
@@ -253,16 +255,16 @@ class _Loader:
             reason=rule.notify or "",
             file=document.file,
             line=line,
-            on_demand=_on_demand(rule.on_demand),
+            on_demand=on_demand_of(rule.on_demand),
         )
         self._tell(document, check_on_demand(built, at))
         self._places[id(built)] = (line, column)
         if rule.schedule is not None:
-            self._schedules.append(_schedule(built, rule.schedule))
+            self._schedules.append(schedule_of(built, rule.schedule))
         return built
 
     def _limits(self, document: Document, row: RuleFile, rule: RuleRow, at: Where) -> Limits:
-        limits = _limits(row.defaults.limits, rule.limits)
+        limits = limits_of(row.defaults.limits, rule.limits)
         if rule.window is None:
             return limits
         here = (*at, "window")
@@ -283,7 +285,7 @@ class _Loader:
     def _ladder(self, document: Document, row: RuleFile, rule: RuleRow, at: Where) -> Iterator[Rung]:
         if rule.ladder is None:
             yield Rung(
-                playbook="", mode=Mode.NOTIFY, approval=_approval(row.defaults.approval, ApprovalRow())
+                playbook="", mode=Mode.NOTIFY, approval=approval_of(row.defaults.approval, ApprovalRow())
             )
             return
         for index, rung in enumerate(rule.ladder):
@@ -291,10 +293,10 @@ class _Loader:
             verify = rung.verify or rule.verify
             built = Rung(
                 playbook=rung.playbook,
-                arguments={name: _argument(value) for name, value in rung.arguments.items()},
+                arguments={name: argument_of(value) for name, value in rung.arguments.items()},
                 mode=Mode(rung.mode or row.defaults.mode),
-                approval=_approval(row.defaults.approval, rung.approval),
-                verify=_verify(verify) if verify else None,
+                approval=approval_of(row.defaults.approval, rung.approval),
+                verify=verify_of(verify) if verify else None,
                 when=rung.when,
             )
             self._check_people(document, row, rung.approval, (*here, "approval"))
@@ -336,67 +338,6 @@ class _Loader:
             if not wrong:
                 self._tried.add(same)
         yield from wrong
-
-
-def _schedule(rule: Rule, row: ScheduleRow) -> Schedule:
-    catch_up = CATCH_UP if row.catch_up is None else row.catch_up
-    labels = {**row.labels, **({"task": row.task} if row.task else {})}
-    return Schedule(rule, row.cron, row.timezone, labels, catch_up)
-
-
-def _own_name(row: RuleRow) -> tuple[Matcher, ...]:
-    """Without matchers it would match everything: only its own run's labels are meant."""
-    names = [
-        *([schedule.alertname(row.name)] if row.schedule else []),
-        *([start.alertname(row.name)] if row.on_demand else []),
-    ]
-    operator = Operator.EQUAL if len(names) == 1 else Operator.REGEX
-    return (Matcher("alertname", operator, "|".join(names)),)
-
-
-def _on_demand(row: OnDemandRow | None) -> OnDemand | None:
-    if row is None:
-        return None
-    return OnDemand(row.labels, {name: tuple(values) for name, values in row.choices.items()})
-
-
-def _argument(value: Any) -> Any:
-    if isinstance(value, dict) and value.keys() == {"label", "among"} and isinstance(value["among"], dict):
-        return Choice(str(value["label"]), value["among"])
-    return value
-
-
-def _approval(defaults: ApprovalRow, own: ApprovalRow) -> Approval:
-    plain = Approval()
-    approvers = defaults.approvers if own.approvers is None else own.approvers
-    return Approval(
-        frozenset(approvers or ()),
-        own.votes or defaults.votes or plain.votes,
-        own.expires or defaults.expires or plain.expires,
-    )
-
-
-def _limits(defaults: LimitsRow, own: LimitsRow) -> Limits:
-    given: dict[str, Any] = {}
-    for row in (defaults, own):
-        given |= {name: getattr(row, name) for name in row.model_fields_set if getattr(row, name) is not None}
-    rate = given.pop("rate", None)
-    if rate is not None:
-        given |= {"rate": rate.runs, "rate_window": rate.window}
-    return Limits(**given)
-
-
-def _verify(row: VerifyRow) -> Verify:
-    plain = Verify("")
-    return Verify(
-        expr=row.expr,
-        hold=row.hold or plain.hold,
-        within=row.within or plain.within,
-        every=row.every or plain.every,
-        closure=row.closure,
-        also=tuple(row.also),
-        scope=tuple(row.scope),
-    )
 
 
 def _shadow(later: Rule, earlier: Rule) -> str:
