@@ -88,6 +88,17 @@ def test_without_an_engine_everything_is_asked_for(path: Path, tmp_path: Path) -
 def test_what_is_real_is_what_works_on_the_host() -> None:
     """No image brings what tests use on the host itself; each server that listens and no more has one."""
     assert {
-        *("dockerd", "iptables", "nft", "ip", "busybox", "debootstrap", "chromium", "setpriv", "pg_dump")
+        *(
+            "dockerd",
+            "iptables",
+            "nft",
+            "ip",
+            "busybox",
+            "debootstrap",
+            "chromium",
+            "setpriv",
+            "pg_dump",
+            "fuser",
+        )
     } == NEEDS.keys() - CONTAINED
     assert 10 == len({image.name for image in IMAGES})
